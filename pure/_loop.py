@@ -1,0 +1,95 @@
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ._origin import Origin
+from ._pipeline import Pipeline, apply
+from ._stream import Batch, Cursor, Stream
+
+_Carry = TypeVar("_Carry")
+
+
+def step(
+    pipeline: Pipeline, stream: Stream, cursor: Cursor, *, key: PRNGKeyArray | None = None
+) -> tuple[Cursor, Any]:
+    """The next batch, through the pipeline: `(cursor behind it, output of the sink)`.
+
+    Outside a trace, the `"partial"` policy gives a short last batch. `key` is needed where a stage
+    draws. **Errors:** those of `Stream.take` and `apply`.
+    """
+    cursor, batch, origin = stream.take(cursor)
+    return cursor, _output(pipeline, stream, batch, origin, key)
+
+
+def epoch(
+    pipeline: Pipeline, stream: Stream, cursor: Cursor, *, key: PRNGKeyArray | None = None
+) -> Iterator[tuple[Cursor, Any]]:
+    """Every `step` from the cursor to the end of its epoch, compiled, for a Python loop.
+
+    Yields `(cursor behind the batch, output of the sink)`. A short last batch under `"partial"`
+    costs a compilation of its own.
+    """
+    epoch, offset = stream.settle(Cursor(int(cursor.epoch), int(cursor.offset)))
+    now = epoch
+    while epoch == now:
+        at, length = Cursor(np.uint32(epoch), np.uint32(offset)), stream.batch_length(int(offset))
+        output = _compiled_read(pipeline, stream, at, key, length)
+        epoch, offset = stream.settle(Cursor(epoch, offset + length))
+        yield Cursor(np.uint32(epoch), np.uint32(offset)), output
+
+
+def scan(
+    body: Callable[[_Carry, Any], tuple[_Carry, Any]],
+    carry: _Carry,
+    pipeline: Pipeline,
+    stream: Stream,
+    cursor: Cursor,
+    *,
+    key: PRNGKeyArray | None = None,
+    length: int,
+) -> tuple[Cursor, _Carry, Any]:
+    """`length` steps as one XLA loop of `body(carry, batch) -> (carry, y)`.
+
+    Returns the cursor behind the last batch, the last carry, and the stacked `y`. The data set is
+    an operand of the loop, never part of its carry. **Errors:** those of `Stream.scan`; TypeError
+    for a body that cannot be called with `(carry, batch)`.
+    """
+    check_arguments(body, ("carry", "batch"))
+
+    def through(carry: _Carry, batch: Batch, origin: Origin) -> tuple[_Carry, Any]:
+        return body(carry, _output(pipeline, stream, batch, origin, key))
+
+    return stream.scan(through, carry, cursor, length)
+
+
+def check_arguments(body: Callable[..., Any], names: tuple[str, ...]) -> None:
+    """Refuse a step function that cannot be called with these positional arguments."""
+    try:
+        signature = inspect.signature(body)
+    except (TypeError, ValueError):  # builtins have none to read
+        return
+    try:
+        signature.bind(*names)
+    except TypeError:
+        raise TypeError(
+            f"The step function is called with ({', '.join(names)}), but its signature is "
+            f"{signature}; give it {len(names)} positional parameters."
+        ) from None
+
+
+def _output(
+    pipeline: Pipeline, stream: Stream, batch: Batch, origin: Origin, key: PRNGKeyArray | None
+) -> Any:
+    return stream.marked(batch, apply(pipeline, batch, key=key, origin=origin))
+
+
+@eqx.filter_jit
+def _compiled_read(
+    pipeline: Pipeline, stream: Stream, cursor: Cursor, key: PRNGKeyArray | None, length: int
+) -> Any:
+    batch, origin = stream.read(cursor, length)
+    return _output(pipeline, stream, batch, origin, key)

@@ -1,0 +1,32 @@
+import hashlib
+
+import jax
+from jaxtyping import Array, Key, PRNGKeyArray, UInt32
+
+from ._origin import Origin
+
+RecordKeys = Key[Array, " batch"] | UInt32[Array, "batch words"]
+
+
+def batch_key(key: PRNGKeyArray, node: str, origin: Origin) -> PRNGKeyArray:
+    """One key for the whole batch: a function of seed, node name, epoch and offset."""
+    seed = jax.random.fold_in(key, _stable_hash(f"batch:{node}"))
+    return jax.random.fold_in(jax.random.fold_in(seed, origin.epochs[0]), origin.offset)
+
+
+def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
+    """One key for each record: a function of seed, node name, epoch and record id.
+
+    Hence a record is drawn alike whatever batch, order or graph it stands in.
+    """
+    fold = jax.random.fold_in
+    seed = fold(key, _stable_hash(f"record:{node}"))
+    if len(origin.epochs) == 1:
+        return jax.vmap(fold, in_axes=(None, 0))(fold(seed, origin.epochs[0]), origin.ids)
+    seeds = jax.vmap(fold, in_axes=(None, 0))(seed, origin.epochs)
+    return jax.vmap(fold)(seeds[origin.lap], origin.ids)
+
+
+def _stable_hash(text: str) -> int:
+    # Python's own hash differs from process to process.
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

@@ -1,0 +1,95 @@
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree, Shaped, UInt32
+
+
+class AbstractSource(eqx.Module):
+    """Rows by record id. The arrays are leaves, so a source is passed to a compiled function."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """The number of records."""
+
+    @abc.abstractmethod
+    def rows(self, ids: UInt32[Array, " batch"]) -> PyTree[Shaped[Array, "batch ..."]]:
+        """The records of these ids, stacked along a leading axis. All ids are below `size`."""
+
+
+class ArraySource(AbstractSource):
+    """A pytree of arrays in memory whose leading axes are the records.
+
+    Arrays become JAX arrays: without `jax_enable_x64`, 64-bit numbers become 32-bit ones, and
+    integers that would not fit are refused.
+
+    **Errors:** ValueError for no leaves, zero records, leading axes of different length, integers
+    too large; TypeError for arrays of strings or objects. Each names the field.
+    """
+
+    data: PyTree[Shaped[Array, "records ..."]]
+
+    def __init__(self, data: PyTree[Any]):
+        leaves = jax.tree_util.tree_leaves_with_path(data)
+        if not leaves:
+            raise ValueError(
+                f"The data {data!r} hold no arrays; pass a pytree of arrays, such as "
+                '{"image": images, "label": labels}.'
+            )
+        named = {field_name(path): _checked(field_name(path), leaf) for path, leaf in leaves}
+        lengths = {name: leaf.shape[0] for name, leaf in named.items()}
+        if len(set(lengths.values())) > 1:
+            counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise ValueError(
+                f"The fields differ in their number of records: {counts}. Give all of them the "
+                "same leading axis."
+            )
+        if 0 in lengths.values():
+            raise ValueError(
+                f"The data hold zero records (field {next(iter(lengths))} has shape "
+                f"{next(iter(named.values())).shape}); pass at least one."
+            )
+        self.data = jax.tree.map(jnp.asarray, data)
+
+    @property
+    def size(self) -> int:
+        return jax.tree.leaves(self.data)[0].shape[0]
+
+    def rows(self, ids: UInt32[Array, " batch"]) -> PyTree[Shaped[Array, "batch ..."]]:
+        return jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), self.data)
+
+
+def field_name(path: tuple[Any, ...]) -> str:
+    """A leaf's place in the data as a user would type it: `image`, `meta/camera`, `0`."""
+    return f"`{jax.tree_util.keystr(path, simple=True, separator='/')}`" if path else "`data`"
+
+
+def _checked(name: str, leaf: Any) -> Any:
+    array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if isinstance(array, np.ndarray) and not _is_numeric(array.dtype):
+        raise TypeError(
+            f"Field {name} is an array of dtype {array.dtype}; expected numbers or booleans. "
+            "Encode the field as integers, or drop it."
+        )
+    if array.ndim == 0:
+        raise ValueError(
+            f"Field {name} is a scalar; expected an array whose leading axis is the records. "
+            "Repeat it for each record, or drop it."
+        )
+    if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "iu":
+        fits = jnp.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+        low, high = int(array.min()), int(array.max())
+        if low < fits.min or high > fits.max:
+            raise ValueError(
+                f"Field {name} holds integers from {low} to {high}, which {fits.dtype} cannot "
+                "hold; re-number them, or set `jax_enable_x64`."
+            )
+    return array
+
+
+def _is_numeric(dtype: np.dtype) -> bool:
+    return dtype.kind in "biufc" or jax.dtypes.issubdtype(dtype, np.number)

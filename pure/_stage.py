@@ -1,0 +1,92 @@
+import functools
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ._names import listed
+from ._random import RecordKeys
+
+RANDOM = ("key", "record_keys")
+
+
+def as_stage(stage: Callable[..., Any]) -> Callable[..., Any]:
+    """A callable pytree as it is; any other callable as a pytree without leaves."""
+    is_leaf = jax.tree_util.all_leaves([stage])
+    return jax.tree_util.Partial(stage) if is_leaf else stage
+
+
+def random_arguments(stage: Callable[..., Any]) -> tuple[str, ...]:
+    """Which of `key` (one for the batch) and `record_keys` (one for each record) a stage declares."""
+    signature = _signature(stage)
+    keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = signature.parameters if signature else {}
+    return tuple(n for n in RANDOM if n in parameters and parameters[n].kind in keyword)
+
+
+def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[str]) -> str | None:
+    """Why `stage` cannot be called with one argument for each predecessor, if it cannot."""
+    signature = _signature(stage)
+    count = max(1, len(predecessors))
+    if signature is None:
+        return None
+    try:
+        signature.bind(*(None,) * count, **dict.fromkeys(random_arguments(stage)))
+    except TypeError:
+        given = f"{count} inputs ({listed(predecessors)})" if predecessors else "1 input (the source)"
+        return (
+            f"node `{name}` is called with {given}, but its signature is {signature}; "
+            "change its parameters or its entry in `edges`."
+        )
+    return None
+
+
+def per_record(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """A stage that maps `fn`, a function of one record, over the records of its batches.
+
+    If `fn` declares a keyword `key`, it is given its record's own key. Gradients flow through
+    `fn`'s leaves if it is a pytree.
+    """
+    return _PerRecord(as_stage(fn))
+
+
+class _PerRecord(eqx.Module):
+    fn: Callable[..., Any]
+
+    def __call__(self, *batches: Any, record_keys: RecordKeys) -> Any:
+        if "key" in random_arguments(self.fn):
+            return jax.vmap(lambda key, *records: self.fn(*records, key=key))(record_keys, *batches)
+        return jax.vmap(self.fn)(*batches)
+
+
+def _signature(stage: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(stage)
+    except (TypeError, ValueError):  # builtins have none to read
+        return None
+
+
+def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
+    """Name stages after their type, `noise`, `noise_1`, …: each type is counted on its own, so a
+    stage put in between renames no stage of another type."""
+    bases = [_snake(_type_name(stage)) for stage in stages]
+    counts = [bases[:i].count(base) for i, base in enumerate(bases)]
+    return tuple(f"{b}_{n}" if n else b for b, n in zip(bases, counts, strict=True))
+
+
+def _type_name(stage: Callable[..., Any]) -> str:
+    if isinstance(stage, _PerRecord):
+        return _type_name(stage.fn)
+    if isinstance(stage, functools.partial):  # jax.tree_util.Partial is one
+        return _type_name(stage.func)
+    stage = inspect.unwrap(stage)
+    return stage.__name__ if inspect.isroutine(stage) else type(stage).__name__
+
+
+def _snake(name: str) -> str:
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    snake = re.sub(r"\W", "", words).lower().strip("_")
+    return snake.removesuffix("_operator") or "stage"
