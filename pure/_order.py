@@ -14,19 +14,23 @@ class AbstractOrder(eqx.Module):
     """A bijection from the positions of an epoch to the ids of its records."""
 
     @abc.abstractmethod
-    def ids(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int) -> UInt32[Array, "batch"]:
+    def ids(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"]:
         """Record ids at `positions` of an `epoch` over `size` records.
 
-        `size` is static, from 1 to 2**31 - 1 (otherwise `ValueError`); each position must lie below it, which is not
-        checked. Positions and ids have shape `(batch,)`.
+        Positions and ids have shape `(batch,)`. `size` is static; outside 1 to 2**31 - 1 it is a
+        `ValueError`. Each position must lie below it, which is not checked.
         """
 
 
 class Sequential(AbstractOrder):
     """The order of the source: every position is its own record id, in every epoch."""
 
-    def ids(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int) -> UInt32[Array, "batch"]:
-        """The `positions` themselves, shape `(batch,)`; a `size` outside 1 to 2**31 - 1 is a `ValueError`."""
+    def ids(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"]:
+        """The `positions` themselves; `ValueError` for a `size` outside 1 to 2**31 - 1."""
         _check_size(self, size)
         return positions
 
@@ -34,36 +38,42 @@ class Sequential(AbstractOrder):
 class Shuffled(AbstractOrder):
     """A new pseudorandom order each epoch, computed for the positions asked for, without a table.
 
-    `key` is one JAX key, typed or raw. Ids cost time and memory in proportion to the positions, whatever the size.
+    `key` is one JAX key, typed or raw. Time and memory grow with the positions, not with the size.
 
-    The records lie on a grid whose last row may be short. Half-rounds shift each column, then each row, cyclically by a
-    keyed hash of its index, modulo its actual length: each is a bijection, so their composition is. After Black and
-    Rogaway, "Ciphers with Arbitrary Finite Domains" (CT-RSA 2002). The orders suit statistics, not cryptography.
+    The records lie on a grid whose last row may be short. A round shifts each column, then each
+    row, cyclically by a keyed hash of its index, modulo its actual length: each shift is a
+    bijection, so their composition is. A Feistel network on a mixed-radix grid, as in Black and
+    Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002; not for cryptography.
     """
 
     key: PRNGKeyArray
 
-    def ids(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int) -> UInt32[Array, "batch"]:
-        """Ids at `positions`, both of shape `(batch,)`; a `size` outside 1 to 2**31 - 1 is a `ValueError`."""
+    def ids(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"]:
+        """Ids at `positions`, same shape; `ValueError` for a `size` outside 1 to 2**31 - 1."""
         _check_size(self, size)
-        # An even row shifted by one is an odd permutation: with odd lengths only, half of all orders are out of reach.
+        # Cyclic shifts of odd lengths are even permutations: were all lengths odd, half of all
+        # orders would be out of reach.
         columns = max(2, (math.isqrt(size - 1) + 1) // 2 * 2)
         rows = -(-size // columns)
         last = size - (rows - 1) * columns
-        # Small grids mix more slowly: each half-round draws fewer bits.
+        # Four rounds still show the grid at 64 records, eight at 6: small grids mix more slowly.
         rounds = 12 if size < 64 else 6
         keys = jax.random.bits(jax.random.fold_in(self.key, epoch), (rounds, 2), "uint32")
         row, column = positions // columns, positions % columns
         for down, along in keys:
-            row = _shift(row, jnp.where(column < last, np.uint32(rows), np.uint32(rows - 1)), _hash(column ^ down))
-            column = _shift(column, jnp.where(row < rows - 1, np.uint32(columns), np.uint32(last)), _hash(row ^ along))
+            height = jnp.where(column < last, np.uint32(rows), np.uint32(rows - 1))
+            row = _shift(row, height, _hash(column ^ down))
+            width = jnp.where(row < rows - 1, np.uint32(columns), np.uint32(last))
+            column = _shift(column, width, _hash(row ^ along))
         return row * columns + column
 
 
 def _shift(place: Array, length: Array, bits: Array) -> Array:
-    # A length has at most 16 bits, so `bits * length >> 32` can be formed from two halves that do not overflow.
+    # `bits * length >> 32` from two halves that do not overflow, since a length has 16 bits.
     moved = place + (((bits >> 16) * length + ((bits & 0xFFFF) * length >> 16)) >> 16)
-    # The remainder: below `length` the difference wraps round to a huge number, and the minimum discards it.
+    # The remainder: where `moved < length` the difference wraps to a huge number and loses.
     return jnp.minimum(moved, moved - length)
 
 
@@ -76,8 +86,8 @@ def _hash(x: Array) -> Array:
 
 def _check_size(order: AbstractOrder, size: int) -> None:
     if not 1 <= size < 2**31:
-        edit = "Give the source at least one record" if size < 1 else "Split the source into smaller ones"
-        name = type(order).__name__
+        mend = "Split the source into smaller ones" if size > 0 else "Give the source a record"
         raise ValueError(
-            f"`{name}.ids` was passed `size={size}`; expected a number of records from 1 to {2**31 - 1}. {edit}."
+            f"`{type(order).__name__}.ids` was passed `size={size}`; "
+            f"expected a number of records from 1 to {2**31 - 1}. {mend}."
         )

@@ -14,7 +14,7 @@ from ._origin import Origin
 from ._source import AbstractSource
 
 Batch = PyTree[Shaped[Array, "batch ..."]]
-Integer = int | np.integer[Any] | Shaped[Array, ""] | Shaped[np.ndarray, ""]
+Integer = int | np.uint32 | Shaped[Array, ""] | Shaped[np.ndarray, ""]
 _Carry = TypeVar("_Carry")
 
 
@@ -109,6 +109,18 @@ class Stream(eqx.Module):
             return Cursor(epoch + 1, offset * 0) if over else cursor
         return Cursor(jnp.where(over, epoch + 1, epoch), jnp.where(over, offset * 0, offset))
 
+    def skip(self, cursor: Cursor, batches: int) -> Cursor:
+        """The cursor this many batches on, in time that does not depend on their number."""
+        epoch, offset = self.settle(Cursor(int(cursor.epoch), int(cursor.offset)))
+        if self.remainder == "carry":
+            return self.settle(Cursor(epoch, offset + batches * self.batch_size))
+        left = self.size - offset
+        left = left // self.batch_size if self.remainder == "drop" else -(-left // self.batch_size)
+        if batches >= left:
+            epochs, batches = divmod(batches - left, self.steps_per_epoch)
+            epoch, offset = epoch + 1 + epochs, 0
+        return self.settle(Cursor(epoch, offset + batches * self.batch_size))
+
     def read(self, cursor: Cursor, length: int) -> tuple[Batch, Origin]:
         """The `length` records from a settled cursor on, and where they come from."""
         epoch, offset = (jnp.asarray(x, jnp.uint32) for x in cursor)
@@ -135,7 +147,8 @@ class Stream(eqx.Module):
         """
         if not _is_concrete(cursor):
             cursor = Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
-            return self.in_trace()._take(cursor, self.batch_size)
+            stream = self.in_trace()
+            return stream._take(stream.settle(cursor), self.batch_size)
         cursor = self.settle(Cursor(int(cursor.epoch), int(cursor.offset)))
         after, batch, origin = self._take(cursor, self.batch_length(int(cursor.offset)))
         return Cursor(np.uint32(after.epoch), np.uint32(after.offset)), batch, origin

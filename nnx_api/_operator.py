@@ -1,0 +1,114 @@
+import abc
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+import dagrax.pure as dp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Element:
+    """One record on its way through an operator: `data` maps its fields to arrays."""
+
+    data: dict[str, Any]
+
+    def update_data(self, fields: Mapping[str, Any]) -> "Element":
+        """This element with some fields set, the others kept."""
+        return Element({**self.data, **fields})
+
+    def replace(self, *, data: dict[str, Any]) -> "Element":
+        """This element with other data."""
+        return dataclasses.replace(self, data=data)
+
+
+class OperatorModule(nnx.Module):
+    """A stage written for one record: `apply` takes an Element and returns an Element.
+
+    The pipeline maps it over the batch. A stochastic operator declares a keyword `key` in `apply`
+    and receives its record's own key.
+    """
+
+    @abc.abstractmethod
+    def apply(self, *args: Any, **kwargs: Any) -> Element:
+        """`apply(self, element)` or `apply(self, element, *, key)`: one record in, one out."""
+
+    def __call__(self, batch: dict[str, Any], *, record_keys: dp.RecordKeys) -> dict[str, Any]:
+        """Apply the operator to each record of a batch, with one key for each."""
+        stochastic = "key" in inspect.signature(self.apply).parameters
+        return dp.per_record(self._draw if stochastic else self._map)(
+            batch, record_keys=record_keys
+        )
+
+    def _map(self, record: dict[str, Any]) -> dict[str, Any]:
+        return self._data(self.apply(Element(record)))
+
+    def _draw(self, record: dict[str, Any], *, key: PRNGKeyArray) -> dict[str, Any]:
+        return self._data(self.apply(Element(record), key=key))
+
+    def _data(self, output: Any) -> dict[str, Any]:
+        if not isinstance(output, Element):
+            raise TypeError(
+                f"{type(self).__name__}.apply returned {type(output).__name__}; expected an Element: "
+                "return element.update_data({...})."
+            )
+        return output.data
+
+
+class BrightnessOperator(OperatorModule):
+    """Add a learnable `strength` to a floating-point field.
+
+    **Errors:** ValueError for a missing field; TypeError for one that is not floating-point.
+    """
+
+    strength: nnx.Param[Float[Array, ""]]
+
+    def __init__(self, strength: float = 0.1, *, field: str = "image"):
+        self.strength = nnx.Param(jnp.asarray(strength, jnp.float32))
+        self.field = field
+
+    def apply(self, element: Element) -> Element:
+        value = _floating(self, element, self.field)
+        return element.update_data({self.field: value + self.strength[...].astype(value.dtype)})
+
+
+class NoiseOperator(OperatorModule):
+    """Add normal noise, times a learnable `strength`, to a floating-point field.
+
+    **Errors:** ValueError for a missing field; TypeError for one that is not floating-point.
+    """
+
+    strength: nnx.Param[Float[Array, ""]]
+
+    def __init__(self, strength: float = 0.1, *, field: str = "image"):
+        self.strength = nnx.Param(jnp.asarray(strength, jnp.float32))
+        self.field = field
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        value = _floating(self, element, self.field)
+        noise = jax.random.normal(key, value.shape, value.dtype)
+        return element.update_data(
+            {self.field: value + self.strength[...].astype(value.dtype) * noise}
+        )
+
+
+def _floating(operator: OperatorModule, element: Element, field: str) -> Shaped[Array, "..."]:
+    name = type(operator).__name__
+    if field not in element.data:
+        raise ValueError(
+            f"{name} works on the field `{field}`, but the record has "
+            f"{', '.join(f'`{f}`' for f in element.data)}; pass field=… to {name}."
+        )
+    value = jnp.asarray(element.data[field])
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} works on a floating-point field, but `{field}` is {value.dtype}; cast it in a "
+            f"stage before: batch[{field!r}].astype(jnp.float32)."
+        )
+    return value

@@ -1,0 +1,358 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import dagrax.pure as dp
+
+from ._compiled import Bound, Programs, as_scalar, is_traced, same_structure, seen_in
+from ._iterator import EpochIterator
+from ._records import Position, Records, Seed
+from ._sources import Source, draw_seed
+
+
+class _Unseen:
+    """Attributes that are no part of the module: flax sees neither them nor a change of them."""
+
+    __slots__ = ("_bound", "_origin", "_programs")
+    _bound: Bound
+    _origin: dp.Origin
+    _programs: Programs
+
+
+class Pipeline(_Unseen, nnx.Module):
+    """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
+
+    `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
+    is named after its type: `noise`, `noise_1`, … (`from_dag` takes names and a graph.) `rngs`
+    seeds every draw (stream `pipeline`). `remainder` says what becomes of the records that do not
+    fill a last batch: `"partial"`, `"drop"`, `"pad"` or `"carry"`, as in `dagrax.pure.Stream`.
+
+    `len(pipeline)` is the number of batches of an epoch that starts at offset 0. A `for` runs to
+    the end of the current epoch. Parameters of the stages are leaves of `nnx.state(pipeline)`.
+
+    **Errors:** ValueError or TypeError, before any computation, for a graph that cannot be built,
+    a batch size or a remainder that cannot work, and arguments of the wrong kind.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        stages: Sequence[Callable[..., Any]] | dp.Pipeline,
+        batch_size: int,
+        rngs: nnx.Rngs,
+        remainder: dp.Remainder = "partial",
+    ):
+        if not isinstance(source, Source):
+            raise TypeError(
+                f"source is {source!r} of type {type(source).__name__}; expected a source, such as "
+                "MemorySource(MemorySourceConfig(), data=...)."
+            )
+        graph = stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
+        self.source = source
+        self.nodes = nnx.data(dict(graph.stages))
+        self._schedule = graph.schedule
+        self._batch_size, self._remainder = batch_size, remainder
+        self._stream()
+        self._seed = Seed(draw_seed(rngs, "pipeline"))
+        self._epoch, self._offset = Position(as_scalar(0)), Position(as_scalar(0))
+
+    @classmethod
+    def from_dag(
+        cls,
+        *,
+        source: Source,
+        nodes: Mapping[str, Callable[..., Any]],
+        edges: Mapping[str, Sequence[str]],
+        sink: str,
+        batch_size: int,
+        rngs: nnx.Rngs,
+        remainder: dp.Remainder = "partial",
+    ) -> "Pipeline":
+        """A pipeline through a graph of named stages.
+
+        `edges` maps each node to its predecessors, whose outputs it is called with in that order;
+        `[]` reads the source batch. The output is that of `sink`; a node from which the sink
+        cannot be reached does not run.
+        """
+        return cls(
+            source=source,
+            stages=dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink=sink),
+            batch_size=batch_size,
+            rngs=rngs,
+            remainder=remainder,
+        )
+
+    @property
+    def stages(self) -> tuple[Callable[..., Any], ...]:
+        """The stages, each after its predecessors."""
+        return tuple(self.nodes[name] for name in self._schedule.order)
+
+    @property
+    def batch_size(self) -> int:
+        """The number of records of a full batch; it may be set to another at any time."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, batch_size: int) -> None:
+        dp.Stream(*self.source.pure(), batch_size=batch_size, remainder=self._remainder)
+        self._batch_size = batch_size
+
+    @property
+    def remainder(self) -> dp.Remainder:
+        """The policy for the records that do not fill a last batch; it may be set to another."""
+        return self._remainder
+
+    @remainder.setter
+    def remainder(self, remainder: dp.Remainder) -> None:
+        dp.Stream(*self.source.pure(), batch_size=self._batch_size, remainder=remainder)
+        self._remainder = remainder
+
+    @property
+    def cursor(self) -> dp.Cursor:
+        """Where the next batch starts: two ints outside a trace, traced integers inside one."""
+        values = self._epoch.get_raw_value(), self._offset.get_raw_value()
+        if any(isinstance(x, jax.core.Tracer) for x in values):
+            return dp.Cursor(*values)
+        return dp.Cursor(int(values[0]), int(values[1]))
+
+    def seek(self, *, epoch: int | None = None, offset: int = 0) -> None:
+        """Go to an offset, counted in records, of an epoch (the current one, if none is given).
+
+        **Errors:** TypeError for anything but ints; ValueError for a negative epoch, or an offset
+        that is not below the number of records.
+        """
+        epoch = self.cursor.epoch if epoch is None else epoch
+        for name, value, most in (("epoch", epoch, 2**32), ("offset", offset, len(self.source))):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise TypeError(
+                    f"{name} is {value!r} of type {type(value).__name__}; expected an int."
+                )
+            if not 0 <= value < most:
+                raise ValueError(f"{name} is {value}; expected at least 0 and less than {most}.")
+        self._go(self._stream().settle(dp.Cursor(int(epoch), int(offset))))
+
+    def checkpoint(self) -> nnx.State:
+        """What a checkpoint should hold: everything but the data. `nnx.update` restores it."""
+        return nnx.state(self, nnx.Not(Records))
+
+    def __len__(self) -> int:
+        return self._stream().steps_per_epoch
+
+    def __call__(self, batch: Any) -> Any:
+        """The output of the sink for a batch of your own, at no cost to the position.
+
+        Its records count as the records 0, 1, … of epoch 0 where a stage draws.
+        """
+        return dp.apply(self._graph(), batch, key=self._seed.get_value(), origin=self._current())
+
+    def step(self) -> Any:
+        """The next batch, through the stages, by a compiled call."""
+        return self._reader()()
+
+    def __iter__(self) -> EpochIterator:
+        return EpochIterator(self)
+
+    def outputs(self, *nodes: str, batch: Any = None) -> dict[str, Any]:
+        """The outputs of the named nodes (of all that run, if none is named) for the next batch,
+        or for a `batch` of your own. Neither position nor state of the stages change.
+
+        **Errors:** ValueError for an unknown node.
+        """
+        nodes = nodes or self._schedule.executed
+        stream = self._stream()
+        cursor = stream.settle(self.cursor)
+        length = stream.batch_length(cursor.offset)
+        seen = seen_in(self)
+        if is_traced(seen):
+            return _outputs(nnx.merge(*nnx.split(self)), cursor, batch, length, nodes)
+        cursor = dp.Cursor(as_scalar(cursor.epoch), as_scalar(cursor.offset))
+        bound = self._bind(seen)
+        return bound.run(self._programs, _outputs, (length, nodes), cursor, batch, update=False)
+
+    def scan(
+        self,
+        step_fn: Callable[..., Any],
+        *,
+        length: int,
+        modules: tuple[nnx.Pytree, ...] = (),
+        init_carry: Any = None,
+    ) -> Any:
+        """`length` batches as one XLA loop; the Variables of `modules` and stages live in its carry.
+
+        `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry`,
+        `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. The data are an
+        operand of the loop. The program is kept for the next call with the same `step_fn`.
+
+        **Errors:** TypeError for modules that are no tuple of modules, a step function of the
+        wrong signature, a carry that changes structure, shape or dtype (naming the leaf);
+        ValueError for a length below 1, and where the batches differ in shape.
+        """
+        dp.check_length(length)
+        _check_modules(modules)
+        carries = () if init_carry is None else ("carry",)
+        names = [_name(module) for module in modules]
+        dp.check_arguments(step_fn, (*carries, *names, "batch"))
+        everything = (self, modules)
+        static = (step_fn, length, init_carry is not None)
+        stream, cursor = self._stream(), self.cursor
+        seen = seen_in(everything)
+        if is_traced(seen):
+            after, carry, ys = _scan(everything, cursor, init_carry, *static, self._remainder)
+        else:
+            remainder = stream.in_scan(cursor).remainder
+            at = dp.Cursor(as_scalar(cursor.epoch), as_scalar(cursor.offset))
+            _, carry, ys = Bound(everything, seen).run(
+                self._kept(), _scan, (*static, remainder), at, init_carry
+            )
+            after = stream.skip(cursor, length)
+        self._go(after)
+        return ys if init_carry is None else (carry, ys)
+
+    # Where the pure core meets the Variables: read them, one pure call, write them back.
+
+    def _graph(self) -> dp.Pipeline:
+        return dp.Pipeline(stages=self.nodes, schedule=self._schedule)
+
+    def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream:
+        source, order = self.source.pure()
+        return dp.Stream(
+            source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
+        )
+
+    def _reader(self) -> Callable[[], Any]:
+        stream = self._stream()
+        seen = seen_in(self)
+        if is_traced(seen):
+            return lambda: self._traced_step(stream)
+        bound, programs = self._bind(seen), self._programs
+        return lambda: self._compiled_step(stream, bound, programs)
+
+    def _traced_step(self, stream: dp.Stream) -> Any:
+        cursor, batch, origin = stream.take(self.cursor)
+        output = stream.marked(batch, self._through(batch, origin))
+        self._go(cursor)
+        return output
+
+    def _compiled_step(self, stream: dp.Stream, bound: Bound, programs: Programs) -> Any:
+        epoch, offset = stream.settle(self.cursor)
+        length = stream.batch_length(offset)
+        at = dp.Cursor(as_scalar(epoch), as_scalar(offset))
+        output = bound.run(programs, _read, (length,), at)
+        self._go(stream.settle(dp.Cursor(epoch, offset + length)))
+        return output
+
+    def _through(self, batch: Any, origin: dp.Origin) -> Any:
+        # By way of `__call__`, which a subclass may override and which takes a batch alone.
+        object.__setattr__(self, "_origin", origin)
+        try:
+            return self(batch)
+        finally:
+            object.__delattr__(self, "_origin")
+
+    def _current(self) -> dp.Origin | None:
+        try:
+            return self._origin
+        except AttributeError:
+            return None
+
+    def _kept(self) -> Programs:
+        try:
+            return self._programs
+        except AttributeError:  # new, or a copy that flax has made
+            object.__setattr__(self, "_programs", Programs())
+            return self._programs
+
+    def _bind(self, seen: list[Any]) -> Bound:
+        self._kept()
+        try:
+            bound = self._bound
+        except AttributeError:
+            bound = None
+        if bound is None or not bound.same(seen):
+            bound = Bound(self, seen)
+            object.__setattr__(self, "_bound", bound)
+        return bound
+
+    def _go(self, cursor: dp.Cursor) -> None:
+        epoch, offset = (x if isinstance(x, jax.Array) else as_scalar(x) for x in cursor)
+        self._epoch.set_raw_value(epoch)
+        self._offset.set_raw_value(offset)
+
+    def _fingerprint(self) -> dict[str, str]:
+        return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
+
+
+def _read(pipeline: Pipeline, cursor: dp.Cursor, length: int) -> Any:
+    stream = pipeline._stream()
+    batch, origin = stream.read(cursor, length)
+    return stream.marked(batch, pipeline._through(batch, origin))
+
+
+def _outputs(
+    pipeline: Pipeline, cursor: dp.Cursor, batch: Any, length: int, nodes: tuple[str, ...]
+) -> dict[str, Any]:
+    origin = None
+    if batch is None:
+        batch, origin = pipeline._stream().read(cursor, length)
+    key = pipeline._seed.get_value()
+    return dp.outputs(pipeline._graph(), batch, nodes, key=key, origin=origin)
+
+
+def _scan(
+    everything: tuple[Pipeline, tuple[nnx.Pytree, ...]],
+    cursor: dp.Cursor,
+    init_carry: Any,
+    step_fn: Callable[..., Any],
+    length: int,
+    carries: bool,
+    remainder: dp.Remainder,
+) -> tuple[dp.Cursor, Any, Any]:
+    graphdef, records, state = nnx.split(everything, Records, ...)
+    stream = everything[0]._stream(remainder)
+
+    def body(loop: tuple[Any, Any], batch: Any, origin: dp.Origin) -> tuple[tuple[Any, Any], Any]:
+        state, carry = loop
+        pipeline, modules = nnx.merge(graphdef, records, state)
+        output = stream.marked(batch, pipeline._through(batch, origin))
+        result = step_fn(*((carry,) if carries else ()), *modules, output)
+        new, y = _pair(result) if carries else (None, result)
+        dp.check_carry(carry, new)
+        after, _, changed = nnx.split((pipeline, modules), Records, ...)
+        same_structure(graphdef, after, "The step function or a stage")
+        dp.check_carry(state, changed, "state of the modules")
+        return (changed, new), y
+
+    cursor, (state, carry), ys = stream.scan(body, (state, init_carry), cursor, length)
+    nnx.update(everything, state)
+    return cursor, carry, ys
+
+
+def _pair(result: Any) -> tuple[Any, Any]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"The step function returned {type(result).__name__}; with an init_carry it must return "
+            "a pair (carry, y): return carry, None if there is nothing to stack."
+        )
+    return result
+
+
+def _check_modules(modules: Any) -> None:
+    wrong = not isinstance(modules, tuple) or not all(isinstance(m, nnx.Pytree) for m in modules)
+    if wrong:
+        raise TypeError(
+            f"modules is of type {type(modules).__name__}"
+            + (f" of {', '.join(_name(m) for m in modules)}" if isinstance(modules, tuple) else "")
+            + "; expected a tuple of nnx modules: modules=(model, optimizer), or (model,) for one."
+        )
+
+
+def _name(module: Any) -> str:
+    return type(module).__name__
+
+

@@ -1,0 +1,46 @@
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from ._pipeline import Pipeline
+from ._stream import Stream
+
+_SAMPLES = 64
+
+
+def fingerprint(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> dict[str, str]:
+    """Short digests of what decides the batches to come, for a saved cursor to be held against.
+
+    `source` covers fields, shapes, dtypes, the number of records and up to 64 of them, evenly
+    spaced; `order` the way of shuffling and its key; `seed` the key of the draws; `graph` the
+    edges, the sink and the types of the stages, not their parameters.
+    """
+    spots = np.linspace(0, stream.size - 1, min(_SAMPLES, stream.size)).astype(np.uint32)
+    rows = jax.tree_util.tree_leaves_with_path(stream.source.rows(jnp.asarray(spots)))
+    order, structure = jax.tree.flatten(stream.order)
+    types = sorted((name, _type(stage)) for name, stage in pipeline.stages.items())
+    return {
+        "source": _digest(stream.size, *((jax.tree_util.keystr(p), _content(x)) for p, x in rows)),
+        "order": _digest(structure, *map(_content, order)),
+        "seed": _digest(_content(key)),
+        "graph": _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types),
+    }
+
+
+def _type(stage: Any) -> str:
+    stage = stage.func if isinstance(stage, jax.tree_util.Partial) else type(stage)
+    return str(getattr(stage, "__qualname__", type(stage).__qualname__))
+
+
+def _content(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
+    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    return str(leaf.dtype), array.shape, array.tobytes()
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
