@@ -1,0 +1,71 @@
+# `make demo` and `make test` need python3 (3.11 or newer, with venv and pip) and set up the rest themselves.
+
+# The first of the named interpreters that is new enough.
+newest = $(shell for p in $(1); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON = $(call newest,python3 python3.14 python3.13 python3.12 python3.11)
+# The oldest releases have no wheels for the newest Python.
+PYTHON_LOWEST = $(call newest,python3.11 python3.12 python3)
+
+BIN := .venv/bin
+LINKS := src/dagrax/pure src/dagrax/nnx_api
+PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+.PHONY: help demo test test-lowest check bench build clean
+.DELETE_ON_ERROR:
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+demo: .venv/installed ## train on a small data set, through a pipeline
+	$(BIN)/python examples/digits.py
+
+test: .venv/installed ## run the tests
+	$(BIN)/python $(PYTEST)
+
+test-lowest: .venv-lowest/installed ## run the tests with the oldest dependencies that pyproject.toml allows
+	.venv-lowest/bin/python $(PYTEST)
+
+check: .venv/installed-dev ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/mypy
+
+bench: .venv/installed ## compare with hand-written JAX
+	$(BIN)/python benchmarks/against_handwritten.py
+
+build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python tools/check_dist.py dist
+
+clean: ## remove environments, builds and caches
+	rm -rf .venv .venv-lowest dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: pyproject.toml | $(LINKS)
+	$(call require,$(PYTHON))
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv-lowest/installed: pyproject.toml tools/lowest.py | $(LINKS)
+	$(call require,$(PYTHON_LOWEST))
+	$(PYTHON_LOWEST) -m venv --clear .venv-lowest
+	$(PYTHON_LOWEST) tools/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[test]'
+	@touch $@
+
+# An unpacked sdist has no links.
+$(LINKS): src/dagrax/%:
+	mkdir -p src/dagrax
+	ln -s ../../$* $@
+
+define require
+@test -n '$(1)' || { echo 'dagrax needs Python 3.11 or newer; python3 here is older, or missing. Try: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; exit 1; }
+endef
