@@ -1,14 +1,15 @@
 import operator
+import types
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from ._records import Records
 
 _MOST_PROGRAMS = 32
+_ATOMS = frozenset({type(None), bool, int, float, str, type, types.FunctionType})
 
 
 class Programs:
@@ -23,7 +24,7 @@ class Programs:
 
     def find(self, bound: "Bound", fn: Callable[..., Any], static: tuple[Hashable, ...]) -> Any:
         """The compiled `fn(module, *args, *static)` for the structure of the bound module."""
-        key = (bound.graphdef, fn, static)
+        key = (_frozen(bound.graphdef), fn, static)
         if key not in self._programs:
             while len(self._programs) >= _MOST_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
@@ -40,7 +41,7 @@ class Bound:
         self.paths = [path for path, _ in flat]
         self.leaves = [leaf for _, leaf in flat]
         self._seen = seen
-        self._found: dict[Hashable, Callable[..., Any]] = {}
+        self._found: dict[Hashable, Any] = {}
 
     def same(self, seen: list[Any]) -> bool:
         """Whether the module has kept the structure that it was bound with."""
@@ -48,35 +49,60 @@ class Bound:
 
     def run(
         self,
+        module: Any,
         programs: Programs,
         fn: Callable[..., Any],
         static: tuple[Hashable, ...],
         *args: Any,
         update: bool = True,
     ) -> Any:
-        """Call the compiled `fn`; with `update`, write the Variables that it set back."""
+        """Call the compiled `fn`; with `update`, write back what it set in the `module` bound."""
+        program = self._program(programs, fn, static)
+        output, changed = program([raw(leaf) for leaf in self.leaves], *args)
+        for index, value in changed.items() if update else ():
+            if isinstance(leaf := self.leaves[index], nnx.Variable):
+                leaf.set_raw_value(value)
+            else:  # an array held without a Variable is replaced, not written to
+                nnx.update(module, nnx.from_flat_state([(self.paths[index], value)]))
+                self.leaves[index] = value
+        return output
+
+    def spec(
+        self,
+        programs: Programs,
+        fn: Callable[..., Any],
+        static: tuple[Hashable, ...],
+        *args: Any,
+    ) -> Any:
+        """The shapes and dtypes of what `run` would return, without running it."""
+        program = self._program(programs, fn, static)
+        return program.eval_shape([raw(leaf) for leaf in self.leaves], *args)[0]
+
+    def _program(
+        self, programs: Programs, fn: Callable[..., Any], static: tuple[Hashable, ...]
+    ) -> Any:
         program = self._found.get((fn, static))
         if program is None:
             program = self._found[fn, static] = programs.find(self, fn, static)
-        values = [x.get_raw_value() if isinstance(x, nnx.Variable) else x for x in self.leaves]
-        output, changed = program(values, *args)
-        for index, value in changed.items() if update else ():
-            self.leaves[index].set_raw_value(value)
-        return output
+        return program
 
 
 def seen_in(module: Any) -> list[Any]:
     """The objects that make up a module's structure; the same list, by identity, is the same
     structure. Variables stand for themselves, whatever their values; data by their arrays."""
     seen: list[Any] = []
-    _see(module, seen, frozenset())
+    _see(module, seen, ())
     return seen
 
 
 def is_traced(seen: list[Any]) -> bool:
     """Whether any Variable or array among the objects seen belongs to a trace."""
-    values = [x.get_raw_value() if isinstance(x, nnx.Variable) else x for x in seen]
-    return any(isinstance(x, jax.core.Tracer) for x in values)
+    return any(isinstance(raw(x), jax.core.Tracer) for x in seen if type(x) not in _ATOMS)
+
+
+def raw(leaf: Any) -> Any:
+    """The value of a Variable, and anything else as it is."""
+    return leaf.get_raw_value() if nnx.Variable in type(leaf).__mro__ else leaf
 
 
 def same_structure(before: Any, after: Any, did: str) -> None:
@@ -90,25 +116,42 @@ def same_structure(before: Any, after: Any, did: str) -> None:
     )
 
 
-def _see(node: Any, seen: list[Any], above: frozenset[int]) -> None:
-    if isinstance(node, nnx.Variable):
+def _frozen(graphdef: Any) -> Hashable:
+    # Static attributes may be lists and dicts, which have no hash and may change in place.
+    attributes = [(name, getattr(x, "value", x)) for name, x in graphdef.attributes]
+    return tuple(graphdef.nodes), _content(attributes)
+
+
+def _content(value: Any) -> Hashable:
+    if isinstance(value, dict):
+        return dict, tuple((name, _content(x)) for name, x in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_content, value))
+    return frozenset(value) if isinstance(value, set) else (type(value), value)
+
+
+def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
+    kind = type(node)
+    if kind in _ATOMS:
         seen.append(node)
-        if isinstance(node, Records):
+    elif nnx.Variable in kind.__mro__:  # isinstance takes ten times as long
+        seen.append(node)
+        if kind is Records:
             seen.extend(jax.tree.leaves(node.get_raw_value()))
-    elif isinstance(node, nnx.Pytree | dict | list | tuple):
+    elif nnx.Pytree in kind.__mro__ or issubclass(kind, dict | list | tuple):
         # The type, not the node: a node of equal type and content behaves alike, and the list must
         # not keep the module itself alive.
-        seen.append(type(node))
+        seen.append(kind)
         if id(node) in above:
             return
-        if isinstance(node, list | tuple):
-            children: Any = node
-        else:
-            named = node if isinstance(node, dict) else vars(node)
+        children: Any = node
+        if not issubclass(kind, list | tuple):
+            named = node if issubclass(kind, dict) else vars(node)
             seen.extend(named)
             children = named.values()
+        above = (*above, id(node))
         for child in children:
-            _see(child, seen, above | {id(node)})
+            _see(child, seen, above)
     else:
         seen.append(node)
         seen.extend(leaf for leaf in jax.tree.leaves(node) if leaf is not node)
@@ -143,8 +186,3 @@ def _compile(bound: Bound, fn: Callable[..., Any], static: tuple[Hashable, ...])
         return output, changed
 
     return program
-
-
-def as_scalar(value: int | np.uint32) -> np.ndarray:
-    """An unsigned integer as the NumPy scalar that a Position holds."""
-    return np.asarray(value, np.uint32)

@@ -1,5 +1,7 @@
 from typing import TYPE_CHECKING, Any
 
+import jax
+
 if TYPE_CHECKING:
     from ._pipeline import Pipeline
 
@@ -11,6 +13,12 @@ class EpochIterator:
     """
 
     def __init__(self, pipeline: "Pipeline"):
+        if isinstance(pipeline.cursor.epoch, jax.core.Tracer):
+            raise TypeError(
+                "The pipeline is iterated over inside a trace (jit, scan, vmap), where its position is "
+                "no number that a Python loop could end by; call pipeline.step() or "
+                "pipeline.scan(step_fn, length=…) there."
+            )
         self._pipeline = pipeline
         self._next = pipeline._reader()
         self._epoch: int | None = pipeline.cursor.epoch

@@ -7,7 +7,7 @@ from flax import nnx
 
 import dagrax.pure as dp
 
-from ._compiled import Bound, Programs, as_scalar, is_traced, same_structure, seen_in
+from ._compiled import Bound, Programs, is_traced, same_structure, seen_in
 from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
@@ -17,7 +17,7 @@ class _Unseen:
     """Attributes that are no part of the module: flax sees neither them nor a change of them."""
 
     __slots__ = ("_bound", "_origin", "_programs")
-    _bound: Bound
+    _bound: tuple[Bound, dp.Batching]
     _origin: dp.Origin
     _programs: Programs
 
@@ -53,6 +53,11 @@ class Pipeline(_Unseen, nnx.Module):
                 f"source is {source!r} of type {type(source).__name__}; expected a source, such as "
                 "MemorySource(MemorySourceConfig(), data=...)."
             )
+        if not isinstance(stages, dp.Pipeline | list | tuple):
+            raise TypeError(
+                f"stages is {stages!r} of type {type(stages).__name__}; expected a list of stages, such "
+                "as stages=[normalize, augment]. A graph goes to Pipeline.from_dag(nodes=…, edges=…)."
+            )
         graph = stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
         self.source = source
         self.nodes = nnx.data(dict(graph.stages))
@@ -60,7 +65,7 @@ class Pipeline(_Unseen, nnx.Module):
         self._batch_size, self._remainder = batch_size, remainder
         self._stream()
         self._seed = Seed(draw_seed(rngs, "pipeline"))
-        self._epoch, self._offset = Position(as_scalar(0)), Position(as_scalar(0))
+        self._epoch, self._offset = map(Position, _scalars(dp.Cursor(0, 0)))
 
     @classmethod
     def from_dag(
@@ -135,11 +140,18 @@ class Pipeline(_Unseen, nnx.Module):
                 )
             if not 0 <= value < most:
                 raise ValueError(f"{name} is {value}; expected at least 0 and less than {most}.")
-        self._go(self._stream().settle(dp.Cursor(int(epoch), int(offset))))
+        self._go(self._stream().batching.settle(int(epoch), int(offset)))
 
     def checkpoint(self) -> nnx.State:
         """What a checkpoint should hold: everything but the data. `nnx.update` restores it."""
         return nnx.state(self, nnx.Not(Records))
+
+    def describe(self) -> str:
+        """A table of the nodes in the order in which they run: what each reads, is, and puts out."""
+        bound, batching = self._bind(seen_in(self))
+        static = batching.batch_size, self._schedule.executed
+        specs = bound.spec(self._kept(), _outputs, static, _scalars(dp.Cursor(0, 0)), None)
+        return dp.describe(self._graph(), self._stream(), specs)
 
     def __len__(self) -> int:
         return self._stream().steps_per_epoch
@@ -165,15 +177,15 @@ class Pipeline(_Unseen, nnx.Module):
         **Errors:** ValueError for an unknown node.
         """
         nodes = nodes or self._schedule.executed
-        stream = self._stream()
-        cursor = stream.settle(self.cursor)
-        length = stream.batch_length(cursor.offset)
         seen = seen_in(self)
         if is_traced(seen):
-            return _outputs(nnx.merge(*nnx.split(self)), cursor, batch, length, nodes)
-        cursor = dp.Cursor(as_scalar(cursor.epoch), as_scalar(cursor.offset))
-        bound = self._bind(seen)
-        return bound.run(self._programs, _outputs, (length, nodes), cursor, batch, update=False)
+            return _outputs(nnx.merge(*nnx.split(self)), self.cursor, batch, None, nodes)
+        bound, batching = self._bind(seen)
+        cursor = batching.settle(*self.cursor)
+        static = batching.length(cursor.offset), nodes
+        return bound.run(
+            self, self._kept(), _outputs, static, _scalars(cursor), batch, update=False
+        )
 
     def scan(
         self,
@@ -200,24 +212,25 @@ class Pipeline(_Unseen, nnx.Module):
         dp.check_arguments(step_fn, (*carries, *names, "batch"))
         everything = (self, modules)
         static = (step_fn, length, init_carry is not None)
-        stream, cursor = self._stream(), self.cursor
+        batching, cursor = self._stream().batching, self.cursor
         seen = seen_in(everything)
         if is_traced(seen):
             after, carry, ys = _scan(everything, cursor, init_carry, *static, self._remainder)
         else:
-            remainder = stream.in_scan(cursor).remainder
-            at = dp.Cursor(as_scalar(cursor.epoch), as_scalar(cursor.offset))
+            remainder = batching.in_scan(cursor).remainder
             _, carry, ys = Bound(everything, seen).run(
-                self._kept(), _scan, (*static, remainder), at, init_carry
+                everything, self._kept(), _scan, (*static, remainder), _scalars(cursor), init_carry
             )
-            after = stream.skip(cursor, length)
+            after = batching.skip(*cursor.as_ints(), length)
         self._go(after)
         return ys if init_carry is None else (carry, ys)
 
     # Where the pure core meets the Variables: read them, one pure call, write them back.
 
     def _graph(self) -> dp.Pipeline:
-        return dp.Pipeline(stages=self.nodes, schedule=self._schedule)
+        # Checked anew: a node may have been replaced.
+        edges, sink = dict(self._schedule.edges), self._schedule.sink
+        return dp.Pipeline.from_dag(nodes=self.nodes, edges=edges, sink=sink)
 
     def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream:
         source, order = self.source.pure()
@@ -226,25 +239,26 @@ class Pipeline(_Unseen, nnx.Module):
         )
 
     def _reader(self) -> Callable[[], Any]:
-        stream = self._stream()
         seen = seen_in(self)
         if is_traced(seen):
-            return lambda: self._traced_step(stream)
-        bound, programs = self._bind(seen), self._programs
-        return lambda: self._compiled_step(stream, bound, programs)
+            return self._traced_step
+        bound, batching = self._bind(seen)
+        programs = self._kept()
+        return lambda: self._compiled_step(batching, bound, programs)
 
-    def _traced_step(self, stream: dp.Stream) -> Any:
+    def _traced_step(self) -> Any:
+        stream = self._stream()
         cursor, batch, origin = stream.take(self.cursor)
         output = stream.marked(batch, self._through(batch, origin))
         self._go(cursor)
         return output
 
-    def _compiled_step(self, stream: dp.Stream, bound: Bound, programs: Programs) -> Any:
-        epoch, offset = stream.settle(self.cursor)
-        length = stream.batch_length(offset)
-        at = dp.Cursor(as_scalar(epoch), as_scalar(offset))
-        output = bound.run(programs, _read, (length,), at)
-        self._go(stream.settle(dp.Cursor(epoch, offset + length)))
+    def _compiled_step(self, batching: dp.Batching, bound: Bound, programs: Programs) -> Any:
+        cursor = batching.settle(*self.cursor)
+        epoch, offset = cursor.as_ints()
+        length = batching.length(offset)
+        output = bound.run(self, programs, _read, (length,), _scalars(cursor))
+        self._go(batching.settle(epoch, offset + length))
         return output
 
     def _through(self, batch: Any, origin: dp.Origin) -> Any:
@@ -268,24 +282,27 @@ class Pipeline(_Unseen, nnx.Module):
             object.__setattr__(self, "_programs", Programs())
             return self._programs
 
-    def _bind(self, seen: list[Any]) -> Bound:
-        self._kept()
+    def _bind(self, seen: list[Any]) -> tuple[Bound, dp.Batching]:
         try:
-            bound = self._bound
+            bound, batching = self._bound
+            if bound.same(seen):
+                return bound, batching
         except AttributeError:
-            bound = None
-        if bound is None or not bound.same(seen):
-            bound = Bound(self, seen)
-            object.__setattr__(self, "_bound", bound)
-        return bound
+            pass
+        object.__setattr__(self, "_bound", (Bound(self, seen), self._stream().batching))
+        return self._bound
 
     def _go(self, cursor: dp.Cursor) -> None:
-        epoch, offset = (x if isinstance(x, jax.Array) else as_scalar(x) for x in cursor)
+        epoch, offset = cursor if isinstance(cursor.epoch, jax.Array) else _scalars(cursor)
         self._epoch.set_raw_value(epoch)
         self._offset.set_raw_value(offset)
 
     def _fingerprint(self) -> dict[str, str]:
         return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
+
+
+def _scalars(cursor: dp.Cursor) -> dp.Cursor:
+    return dp.Cursor(*(np.asarray(x, np.uint32) for x in cursor))
 
 
 def _read(pipeline: Pipeline, cursor: dp.Cursor, length: int) -> Any:
@@ -295,11 +312,13 @@ def _read(pipeline: Pipeline, cursor: dp.Cursor, length: int) -> Any:
 
 
 def _outputs(
-    pipeline: Pipeline, cursor: dp.Cursor, batch: Any, length: int, nodes: tuple[str, ...]
+    pipeline: Pipeline, cursor: dp.Cursor, batch: Any, length: int | None, nodes: tuple[str, ...]
 ) -> dict[str, Any]:
-    origin = None
-    if batch is None:
-        batch, origin = pipeline._stream().read(cursor, length)
+    origin, stream = None, pipeline._stream()
+    if batch is None and length is None:
+        _, batch, origin = stream.take(cursor)
+    elif batch is None:
+        batch, origin = stream.read(cursor, length)
     key = pipeline._seed.get_value()
     return dp.outputs(pipeline._graph(), batch, nodes, key=key, origin=origin)
 

@@ -46,6 +46,11 @@ class MemorySource(Source):
         data: PyTree[Any],
         rngs: nnx.Rngs | None = None,
     ):
+        if not isinstance(config, MemorySourceConfig):
+            raise TypeError(
+                f"config is {config!r} of type {type(config).__name__}; expected a MemorySourceConfig: "
+                "MemorySource(MemorySourceConfig(shuffle=True), data=…, rngs=nnx.Rngs(0))."
+            )
         if config.shuffle and rngs is None:
             raise ValueError(
                 "MemorySourceConfig(shuffle=True) needs a seed; pass rngs=nnx.Rngs(0) to MemorySource."
@@ -55,6 +60,11 @@ class MemorySource(Source):
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
     def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
+        if not isinstance(self.data, Records):
+            raise TypeError(
+                f"source.data is of type {type(self.data).__name__}; expected Records: to replace the "
+                "data, write source.data = Records(data)."
+            )
         source = dp.ArraySource(self.data.get_value())
         if not self.config.shuffle:
             return source, dp.Sequential()

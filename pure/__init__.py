@@ -1,5 +1,12 @@
 """Data pipelines as pure functions: a pytree of stages, a static schedule, explicit keys."""
 
+from ._batching import Batching as Batching
+from ._batching import Cursor as Cursor
+from ._batching import Pad as Pad
+from ._batching import Remainder as Remainder
+from ._batching import check_length as check_length
+from ._carry import check_carry as check_carry
+from ._describe import describe as describe
 from ._fingerprint import fingerprint as fingerprint
 from ._loop import check_arguments as check_arguments
 from ._loop import epoch as epoch
@@ -17,9 +24,4 @@ from ._schedule import Schedule as Schedule
 from ._source import AbstractSource as AbstractSource
 from ._source import ArraySource as ArraySource
 from ._stage import per_record as per_record
-from ._carry import check_carry as check_carry
-from ._stream import Cursor as Cursor
-from ._stream import Pad as Pad
-from ._stream import Remainder as Remainder
-from ._stream import check_length as check_length
 from ._stream import Stream as Stream

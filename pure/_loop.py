@@ -8,7 +8,8 @@ from jaxtyping import PRNGKeyArray
 
 from ._origin import Origin
 from ._pipeline import Pipeline, apply
-from ._stream import Batch, Cursor, Stream
+from ._batching import Cursor
+from ._stream import Batch, Stream
 
 _Carry = TypeVar("_Carry")
 
@@ -33,12 +34,14 @@ def epoch(
     Yields `(cursor behind the batch, output of the sink)`. A short last batch under `"partial"`
     costs a compilation of its own.
     """
-    epoch, offset = stream.settle(Cursor(int(cursor.epoch), int(cursor.offset)))
+    batching = stream.batching
+    epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
     now = epoch
     while epoch == now:
-        at, length = Cursor(np.uint32(epoch), np.uint32(offset)), stream.batch_length(int(offset))
+        length = batching.length(offset)
+        at = Cursor(np.uint32(epoch), np.uint32(offset))
         output = _compiled_read(pipeline, stream, at, key, length)
-        epoch, offset = stream.settle(Cursor(epoch, offset + length))
+        epoch, offset = batching.settle(epoch, offset + length).as_ints()
         yield Cursor(np.uint32(epoch), np.uint32(offset)), output
 
 
@@ -68,6 +71,11 @@ def scan(
 
 def check_arguments(body: Callable[..., Any], names: tuple[str, ...]) -> None:
     """Refuse a step function that cannot be called with these positional arguments."""
+    if not callable(body):
+        raise TypeError(
+            f"The step function is {body!r} of type {type(body).__name__}, which cannot be called; "
+            f"pass a function of ({', '.join(names)})."
+        )
     try:
         signature = inspect.signature(body)
     except (TypeError, ValueError):  # builtins have none to read
@@ -77,7 +85,7 @@ def check_arguments(body: Callable[..., Any], names: tuple[str, ...]) -> None:
     except TypeError:
         raise TypeError(
             f"The step function is called with ({', '.join(names)}), but its signature is "
-            f"{signature}; give it {len(names)} positional parameters."
+            f"{signature}; give it {len(names)} positional parameter{'s' * (len(names) > 1)}."
         ) from None
 
 

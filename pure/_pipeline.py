@@ -10,7 +10,7 @@ from ._names import listed, suggestion
 from ._origin import Origin
 from ._random import batch_key, record_keys
 from ._schedule import Schedule, graph_failures, raise_failures
-from ._stage import arity_failure, as_stage, random_arguments, stage_names
+from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
 
 
 class Pipeline(eqx.Module):
@@ -32,11 +32,9 @@ class Pipeline(eqx.Module):
         They are named after their type: `noise`, `noise_1`, …
         """
         names = stage_names(stages)
-        before = [[], *([name] for name in names)]
-        edges: dict[str, Sequence[str]] = dict(zip(names, before, strict=False))
-        return cls.from_dag(
-            nodes=dict(zip(names, stages, strict=True)), edges=edges, sink=names[-1] if names else ""
-        )
+        schedule = Schedule.linear(names)
+        nodes = dict(zip(names, stages, strict=True))
+        return cls.from_dag(nodes=nodes, edges=dict(schedule.edges), sink=schedule.sink)
 
     @classmethod
     def from_dag(
@@ -59,7 +57,11 @@ class Pipeline(eqx.Module):
                     "called; pass a function, or give its class a `__call__`."
                 )
         failures = graph_failures(list(nodes), edges, sink)
-        arity = [arity_failure(n, nodes[n], before) for n, before in edges.items() if n in nodes]
+        arity = [
+            arity_failure(name, nodes[name], before)
+            for name, before in edges.items()
+            if name in nodes and not isinstance(before, str)
+        ]
         raise_failures([*failures, *(failure for failure in arity if failure)])
         stages = {name: as_stage(stage) for name, stage in nodes.items()}
         return cls(stages=stages, schedule=Schedule(edges, sink))
@@ -117,7 +119,7 @@ def _call(
         with jax.named_scope(node):
             output = stage(*own, **keys)
     except Exception as error:
-        error.add_note(f"This happened in node `{node}` ({type(stage).__name__}).")
+        error.add_note(f"This happened in node `{node}` ({type_name(stage)}).")
         raise
     if output is None:
         raise TypeError(

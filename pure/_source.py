@@ -40,18 +40,18 @@ class ArraySource(AbstractSource):
                 f"The data {data!r} hold no arrays; pass a pytree of arrays, such as "
                 '{"image": images, "label": labels}.'
             )
-        named = {field_name(path): _checked(field_name(path), leaf) for path, leaf in leaves}
-        lengths = {name: leaf.shape[0] for name, leaf in named.items()}
-        if len(set(lengths.values())) > 1:
-            counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        # Pairs, for `{"a": {"b": x}, "a/b": y}` has two fields of one name.
+        shapes = [(field_name(path), _checked(field_name(path), x).shape) for path, x in leaves]
+        if len({shape[0] for _, shape in shapes}) > 1:
+            counts = ", ".join(f"{name} has {shape[0]}" for name, shape in shapes)
             raise ValueError(
                 f"The fields differ in their number of records: {counts}. Give all of them the "
                 "same leading axis."
             )
-        if 0 in lengths.values():
+        if shapes[0][1][0] == 0:
+            name, shape = shapes[0]
             raise ValueError(
-                f"The data hold zero records (field {next(iter(lengths))} has shape "
-                f"{next(iter(named.values())).shape}); pass at least one."
+                f"The data hold zero records (field {name} has shape {shape}); pass at least one."
             )
         self.data = jax.tree.map(jnp.asarray, data)
 

@@ -1,5 +1,6 @@
 import functools
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ def as_stage(stage: Callable[..., Any]) -> Callable[..., Any]:
 
 def random_arguments(stage: Callable[..., Any]) -> tuple[str, ...]:
     """Which of `key` (one for the batch) and `record_keys` (one for each record) a stage declares."""
+    if isinstance(stage, _PerRecord):
+        return ("record_keys",) if "key" in random_arguments(stage.fn) else ()
     signature = _signature(stage)
     keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = signature.parameters if signature else {}
@@ -29,6 +32,8 @@ def random_arguments(stage: Callable[..., Any]) -> tuple[str, ...]:
 
 def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[str]) -> str | None:
     """Why `stage` cannot be called with one argument for each predecessor, if it cannot."""
+    if isinstance(stage, _PerRecord):
+        return arity_failure(name, stage.fn, predecessors)
     signature = _signature(stage)
     count = max(1, len(predecessors))
     if signature is None:
@@ -36,7 +41,8 @@ def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[s
     try:
         signature.bind(*(None,) * count, **dict.fromkeys(random_arguments(stage)))
     except TypeError:
-        given = f"{count} inputs ({listed(predecessors)})" if predecessors else "1 input (the source)"
+        inputs = "1 input" if count == 1 else f"{count} inputs"
+        given = f"{inputs} ({listed(predecessors) if predecessors else 'the source'})"
         return (
             f"node `{name}` is called with {given}, but its signature is {signature}; "
             "change its parameters or its entry in `edges`."
@@ -56,10 +62,10 @@ def per_record(fn: Callable[..., Any]) -> Callable[..., Any]:
 class _PerRecord(eqx.Module):
     fn: Callable[..., Any]
 
-    def __call__(self, *batches: Any, record_keys: RecordKeys) -> Any:
-        if "key" in random_arguments(self.fn):
-            return jax.vmap(lambda key, *records: self.fn(*records, key=key))(record_keys, *batches)
-        return jax.vmap(self.fn)(*batches)
+    def __call__(self, *batches: Any, record_keys: RecordKeys | None = None) -> Any:
+        if record_keys is None:
+            return jax.vmap(self.fn)(*batches)
+        return jax.vmap(lambda key, *records: self.fn(*records, key=key))(record_keys, *batches)
 
 
 def _signature(stage: Callable[..., Any]) -> inspect.Signature | None:
@@ -72,16 +78,20 @@ def _signature(stage: Callable[..., Any]) -> inspect.Signature | None:
 def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
     """Name stages after their type, `noise`, `noise_1`, …: each type is counted on its own, so a
     stage put in between renames no stage of another type."""
-    bases = [_snake(_type_name(stage)) for stage in stages]
-    counts = [bases[:i].count(base) for i, base in enumerate(bases)]
-    return tuple(f"{b}_{n}" if n else b for b, n in zip(bases, counts, strict=True))
+    names: dict[str, None] = {}
+    for stage in stages:
+        base = _snake(type_name(stage))
+        numbered = (f"{base}_{count}" if count else base for count in itertools.count())
+        names[next(name for name in numbered if name not in names)] = None
+    return tuple(names)
 
 
-def _type_name(stage: Callable[..., Any]) -> str:
+def type_name(stage: Callable[..., Any]) -> str:
+    """The name of a function, or of the type of any other stage, as its author wrote it."""
     if isinstance(stage, _PerRecord):
-        return _type_name(stage.fn)
+        return type_name(stage.fn)
     if isinstance(stage, functools.partial):  # jax.tree_util.Partial is one
-        return _type_name(stage.func)
+        return type_name(stage.func)
     stage = inspect.unwrap(stage)
     return stage.__name__ if inspect.isroutine(stage) else type(stage).__name__
 

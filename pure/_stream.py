@@ -1,41 +1,21 @@
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from ._batching import Batching, Cursor, Pad, Remainder, check_length
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
 from ._origin import Origin
 from ._source import AbstractSource
 
-Batch = PyTree[Shaped[Array, "batch ..."]]
-Integer = int | np.uint32 | Shaped[Array, ""] | Shaped[np.ndarray, ""]
+Batch: TypeAlias = PyTree[Shaped[Array, "batch ..."]]
+_NEVER = np.uint32(2**32 - 1)  # above every offset
 _Carry = TypeVar("_Carry")
-
-
-class Cursor(NamedTuple):
-    """Where the next batch starts: the epoch, and the offset in it counted in records.
-
-    Two integers below 2**32: NumPy scalars outside a trace, traced inside one.
-    """
-
-    epoch: Integer
-    offset: Integer
-
-
-@dataclasses.dataclass(frozen=True)
-class Pad:
-    """The remainder policy `"pad"` with a name of your own for the boolean field it adds."""
-
-    valid: str = "valid"
-
-
-Remainder = Literal["partial", "drop", "pad", "carry"] | Pad
 
 
 class Stream(eqx.Module):
@@ -57,8 +37,7 @@ class Stream(eqx.Module):
 
     source: AbstractSource
     order: AbstractOrder
-    batch_size: int = eqx.field(static=True)
-    remainder: Literal["partial", "drop", "carry"] | Pad = eqx.field(static=True)
+    batching: Batching = eqx.field(static=True)
 
     def __init__(
         self,
@@ -68,74 +47,36 @@ class Stream(eqx.Module):
         batch_size: int,
         remainder: Remainder = "partial",
     ):
-        check_batching(batch_size, remainder, source.size)
         self.source = source
         self.order = Sequential() if order is None else order
-        self.batch_size = int(batch_size)
-        self.remainder = Pad() if remainder == "pad" else remainder
-        if isinstance(self.remainder, Pad):
+        self.batching = Batching(source.size, batch_size, remainder)
+        if isinstance(self.batching.remainder, Pad):
             row = jax.eval_shape(source.rows, jax.ShapeDtypeStruct((1,), jnp.uint32))
-            _check_valid_field(row, self.remainder.valid)
-
-    @property
-    def size(self) -> int:
-        """The number of records."""
-        return self.source.size
+            _check_valid_field(row, self.batching.remainder.valid)
 
     @property
     def steps_per_epoch(self) -> int:
         """The number of batches of an epoch that starts at offset 0."""
-        whole, rest = divmod(self.size, self.batch_size)
-        return whole + (rest > 0 and self.remainder != "drop")
+        return self.batching.steps_per_epoch
 
     def start(self, epoch: int = 0) -> Cursor:
         """The cursor at the beginning of an epoch."""
         return Cursor(np.uint32(epoch), np.uint32(0))
 
-    def batch_length(self, offset: int) -> int:
-        """The number of records in the batch at an offset: `batch_size`, or fewer at the end of an
-        epoch under `"partial"`."""
-        short = self.remainder == "partial"
-        return min(self.batch_size, self.size - offset) if short else self.batch_size
-
-    def settle(self, cursor: Cursor) -> Cursor:
-        """The same place by its proper name: an epoch with no batch left is the next one's start."""
-        epoch, offset = cursor
-        if self.remainder in ("partial", "carry"):
-            return Cursor(epoch + offset // self.size, offset % self.size)
-        needed = self.batch_size if self.remainder == "drop" else 1
-        over = offset + needed > self.size
-        if isinstance(over, bool | np.bool_):
-            return Cursor(epoch + 1, offset * 0) if over else cursor
-        return Cursor(jnp.where(over, epoch + 1, epoch), jnp.where(over, offset * 0, offset))
-
-    def skip(self, cursor: Cursor, batches: int) -> Cursor:
-        """The cursor this many batches on, in time that does not depend on their number."""
-        epoch, offset = self.settle(Cursor(int(cursor.epoch), int(cursor.offset)))
-        if self.remainder == "carry":
-            return self.settle(Cursor(epoch, offset + batches * self.batch_size))
-        left = self.size - offset
-        left = left // self.batch_size if self.remainder == "drop" else -(-left // self.batch_size)
-        if batches >= left:
-            epochs, batches = divmod(batches - left, self.steps_per_epoch)
-            epoch, offset = epoch + 1 + epochs, 0
-        return self.settle(Cursor(epoch, offset + batches * self.batch_size))
-
     def read(self, cursor: Cursor, length: int) -> tuple[Batch, Origin]:
         """The `length` records from a settled cursor on, and where they come from."""
-        epoch, offset = (jnp.asarray(x, jnp.uint32) for x in cursor)
+        size, remainder = self.source.size, self.batching.remainder
+        epoch, offset = _traced(cursor)
         positions = offset + jnp.arange(length, dtype=jnp.uint32)
-        crosses = self.remainder == "carry"
-        laps = 1 + (self.size + length - 2) // self.size if crosses else 1
-        lap = positions // self.size if laps > 1 else jnp.zeros_like(positions)
+        laps = 1 + (size + length - 2) // size if remainder == "carry" else 1
+        lap = positions // size if laps > 1 else jnp.zeros_like(positions)
         epochs = epoch + jnp.arange(laps, dtype=jnp.uint32)
-        wraps = crosses or isinstance(self.remainder, Pad)
-        within = positions % self.size if wraps else positions
-        ids = jax.vmap(lambda e: self.order.ids(within, e, self.size))(epochs)
-        ids = ids[lap, jnp.arange(length)] if laps > 1 else ids[0]
+        within = positions % size if laps > 1 or isinstance(remainder, Pad) else positions
+        ids = jax.vmap(lambda e: self.order.ids(within, e, size))(epochs)
+        ids = _computed(ids[lap, jnp.arange(length)] if laps > 1 else ids[0], offset)
         batch = self.source.rows(ids)
-        if isinstance(self.remainder, Pad):
-            batch = {**batch, self.remainder.valid: positions < self.size}
+        if isinstance(remainder, Pad):
+            batch = {**batch, remainder.valid: positions < size}
         return batch, Origin(ids=ids, lap=lap, epochs=epochs, offset=offset)
 
     def take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
@@ -145,12 +86,9 @@ class Stream(eqx.Module):
         divide the number of records, for then the batches differ in shape. If it does, a traced
         cursor that stands askew reads across the border of the epoch, as `"carry"` does.
         """
-        if not _is_concrete(cursor):
-            cursor = Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
-            stream = self.in_trace()
-            return stream._take(stream.settle(cursor), self.batch_size)
-        cursor = self.settle(Cursor(int(cursor.epoch), int(cursor.offset)))
-        after, batch, origin = self._take(cursor, self.batch_length(int(cursor.offset)))
+        if cursor.is_traced:
+            return self._with(self.batching.in_trace())._take(_traced(cursor))
+        after, batch, origin = self._take(Cursor(*cursor.as_ints()))
         return Cursor(np.uint32(after.epoch), np.uint32(after.offset)), batch, origin
 
     def scan(
@@ -167,55 +105,26 @@ class Stream(eqx.Module):
         changes structure, shape or dtype.
         """
         check_length(length)
-        stream = self.in_scan(cursor)
+        stream = self._with(self.batching.in_scan(cursor))
 
         def tick(state: tuple[Cursor, _Carry], _: None) -> tuple[tuple[Cursor, _Carry], Any]:
             cursor, carry = state
-            cursor = stream.settle(cursor)
-            cursor, batch, origin = stream._take(cursor, stream.batch_size)
+            cursor, batch, origin = stream._take(cursor)
             new, y = body(carry, batch, origin)
             check_carry(carry, new)
             return (cursor, new), y
 
-        start = Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
-        (cursor, carry), ys = jax.lax.scan(tick, (start, carry), length=length)
+        (cursor, carry), ys = jax.lax.scan(tick, (_traced(cursor), carry), length=length)
         return cursor, carry, ys
-
-    def in_trace(self) -> "Stream":
-        """The same batches, all of one static shape. **Errors:** ValueError if there is no such."""
-        if self.remainder != "partial":
-            return self
-        if self.size % self.batch_size:
-            raise ValueError(
-                f"The batch size {self.batch_size} does not divide the {self.size} records, so "
-                'under remainder="partial" the last batch is shorter and cannot be scanned or '
-                'traced. Choose remainder="drop" to leave it out, "pad" to fill it up and mark '
-                'the rows that count, or "carry" to run on into the next epoch.'
-            )
-        return dataclasses.replace(self, remainder="carry")
-
-    def in_scan(self, cursor: Cursor) -> "Stream":
-        """`in_trace`, cheaper where the cursor is concrete: it is known that no batch crosses."""
-        stream = self.in_trace()
-        if self.remainder != "partial" or not _is_concrete(cursor):
-            return stream
-        if int(cursor.offset) % self.batch_size:
-            raise ValueError(
-                f"The cursor stands at offset {int(cursor.offset)}, which is not a multiple of the "
-                f'batch size {self.batch_size}, so under remainder="partial" the last batch of '
-                'this epoch is shorter and cannot be scanned. Choose remainder="drop", "pad" or '
-                '"carry", or finish the epoch step by step first.'
-            )
-        return dataclasses.replace(self, remainder="drop")
 
     def marked(self, batch: Batch, output: Any) -> Any:
         """The output of a pipeline for `batch`; under `"pad"` it keeps the `valid` field.
 
         **Errors:** under `"pad"`, TypeError if the output is not a dict to put it in.
         """
-        if not isinstance(self.remainder, Pad):
+        if not isinstance(self.batching.remainder, Pad):
             return output
-        valid = self.remainder.valid
+        valid = self.batching.remainder.valid
         if not isinstance(output, dict):
             raise TypeError(
                 f'remainder="pad" hands out the field `{valid}` with each batch, but the pipeline '
@@ -224,39 +133,20 @@ class Stream(eqx.Module):
             )
         return output if valid in output else {**output, valid: batch[valid]}
 
-    def _take(self, cursor: Cursor, length: int) -> tuple[Cursor, Batch, Origin]:
+    def _take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
+        cursor = self.batching.settle(*cursor)
+        length = self.batching.length(cursor.offset)
         batch, origin = self.read(cursor, length)
-        return self.settle(Cursor(cursor.epoch, cursor.offset + length)), batch, origin
+        return self.batching.settle(cursor.epoch, cursor.offset + length), batch, origin
 
-
-def check_batching(batch_size: int, remainder: Remainder, records: int) -> None:
-    """Refuse a batch size or a remainder policy that cannot work for this many records."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
-        raise TypeError(
-            f"batch_size is {batch_size!r} of type {type(batch_size).__name__}; expected an int."
-        )
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
-    if not isinstance(remainder, Pad) and remainder not in ("partial", "drop", "pad", "carry"):
-        raise ValueError(
-            f'remainder is {remainder!r}; expected "partial", "drop", "pad" or "carry", or '
-            'Pad("name").'
-        )
-    if remainder == "drop" and batch_size > records:
-        raise ValueError(
-            f'batch_size is {batch_size} but the source has {records} records, so remainder="drop" '
-            f"would yield nothing; use a batch_size of at most {records}, or another remainder."
+    def _with(self, batching: Batching) -> "Stream":
+        return Stream(
+            self.source, self.order, batch_size=batching.batch_size, remainder=batching.remainder
         )
 
 
-def check_length(length: int) -> None:
-    """Refuse a scan length that is not a positive int."""
-    if isinstance(length, bool) or not isinstance(length, int | np.integer):
-        raise TypeError(f"length is {length!r} of type {type(length).__name__}; expected an int.")
-    if length < 1:
-        raise ValueError(
-            f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
-        )
+def _traced(cursor: Cursor) -> Cursor:
+    return Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
 
 
 def _check_valid_field(row: PyTree[Any], valid: str) -> None:
@@ -272,5 +162,15 @@ def _check_valid_field(row: PyTree[Any], valid: str) -> None:
         )
 
 
-def _is_concrete(cursor: Cursor) -> bool:
-    return not any(isinstance(x, jax.core.Tracer) for x in cursor)
+@jax.jit  # or each eager step would compile the branches anew
+def _computed(
+    ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]
+) -> UInt32[Array, " batch"]:
+    # XLA:CPU fuses the order into the gather and evaluates it anew for each number that it reads,
+    # at up to twenty times the cost. No fusion crosses a branch whose condition it cannot know.
+    return jax.lax.platform_dependent(
+        ids,
+        offset,
+        cpu=lambda ids, offset: jax.lax.cond(offset != _NEVER, lambda: ids, lambda: ids + 1),
+        default=lambda ids, offset: ids,
+    )

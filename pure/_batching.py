@@ -1,0 +1,150 @@
+import dataclasses
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
+
+Integer: TypeAlias = int | np.uint32 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
+
+
+class Cursor(NamedTuple):
+    """Where the next batch starts: the epoch, and the offset in it counted in records.
+
+    Two integers below 2**32: Python's or NumPy's outside a trace, traced inside one.
+    """
+
+    epoch: Integer
+    offset: Integer
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the position is known only when the compiled program runs."""
+        return any(isinstance(x, jax.core.Tracer) for x in self)
+
+    def as_ints(self) -> tuple[int, int]:
+        """Epoch and offset as Python ints; not for a traced cursor."""
+        return int(self.epoch), int(self.offset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pad:
+    """The remainder policy `"pad"` with a name of your own for the boolean field it adds."""
+
+    valid: str = "valid"
+
+
+Remainder: TypeAlias = Literal["partial", "drop", "pad", "carry"] | Pad
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Batching:
+    """The arithmetic of cursors: so many records, in batches of so many, by a remainder policy.
+
+    **Errors:** TypeError for a batch size that is not an int; ValueError for one below 1 or, under
+    `"drop"`, above the number of records, and for an unknown remainder.
+    """
+
+    records: int
+    batch_size: int
+    remainder: Literal["partial", "drop", "carry"] | Pad
+
+    def __init__(self, records: int, batch_size: int, remainder: Remainder):
+        _check(batch_size, remainder, records)
+        object.__setattr__(self, "records", records)
+        object.__setattr__(self, "batch_size", int(batch_size))
+        object.__setattr__(self, "remainder", Pad() if remainder == "pad" else remainder)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of batches of an epoch that starts at offset 0."""
+        return self._steps_from(0)
+
+    def length(self, offset: Integer) -> int:
+        """The number of records in the batch at an offset: `batch_size`, or fewer at the end of an
+        epoch under `"partial"`."""
+        if self.remainder != "partial":
+            return self.batch_size
+        return min(self.batch_size, self.records - int(offset))
+
+    def settle(self, epoch: Any, offset: Any) -> Cursor:
+        """The same place by its proper name: an epoch with no batch left is the next one's start.
+
+        The two are Python ints, or traced.
+        """
+        if self.remainder in ("partial", "carry"):
+            return Cursor(epoch + offset // self.records, offset % self.records)
+        needed = self.batch_size if self.remainder == "drop" else 1
+        over = offset + needed > self.records
+        if isinstance(over, bool):
+            return Cursor(epoch + 1, 0) if over else Cursor(epoch, offset)
+        return Cursor(jnp.where(over, epoch + 1, epoch), jnp.where(over, offset * 0, offset))
+
+    def skip(self, epoch: int, offset: int, batches: int) -> Cursor:
+        """The cursor so many batches on, in time that does not depend on their number."""
+        epoch, offset = self.settle(epoch, offset).as_ints()
+        if self.remainder != "carry" and batches >= (left := self._steps_from(offset)):
+            epochs, batches = divmod(batches - left, self.steps_per_epoch)
+            epoch, offset = epoch + 1 + epochs, 0
+        return self.settle(epoch, offset + batches * self.batch_size)
+
+    def in_trace(self) -> "Batching":
+        """The same batches, all of one static length. **Errors:** ValueError if they have none."""
+        if self.remainder != "partial":
+            return self
+        if self.records % self.batch_size:
+            raise ValueError(
+                f"The batch size {self.batch_size} does not divide the {self.records} records, so "
+                'under remainder="partial" the last batch is shorter and cannot be scanned or '
+                'traced. Choose remainder="drop" to leave it out, "pad" to fill it up and mark '
+                'the rows that count, or "carry" to run on into the next epoch.'
+            )
+        return dataclasses.replace(self, remainder="carry")
+
+    def in_scan(self, cursor: Cursor) -> "Batching":
+        """`in_trace`, cheaper where the cursor is known: then it is known that no batch crosses."""
+        batching = self.in_trace()
+        if self.remainder != "partial" or cursor.is_traced:
+            return batching
+        if int(cursor.offset) % self.batch_size:
+            raise ValueError(
+                f"The cursor stands at offset {int(cursor.offset)}, which is not a multiple of the "
+                f'batch size {self.batch_size}, so under remainder="partial" the last batch of '
+                'this epoch is shorter and cannot be scanned. Choose remainder="drop", "pad" or '
+                '"carry", or finish the epoch step by step first.'
+            )
+        return dataclasses.replace(self, remainder="drop")
+
+    def _steps_from(self, offset: int) -> int:
+        whole, rest = divmod(self.records - offset, self.batch_size)
+        return whole + (rest > 0 and self.remainder != "drop")
+
+
+def check_length(length: int) -> None:
+    """Refuse a scan length that is not a positive int."""
+    if isinstance(length, bool) or not isinstance(length, int | np.integer):
+        raise TypeError(f"length is {length!r} of type {type(length).__name__}; expected an int.")
+    if length < 1:
+        raise ValueError(
+            f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
+        )
+
+
+def _check(batch_size: int, remainder: Remainder, records: int) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
+        raise TypeError(
+            f"batch_size is {batch_size!r} of type {type(batch_size).__name__}; expected an int."
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+    if not isinstance(remainder, Pad) and remainder not in ("partial", "drop", "pad", "carry"):
+        raise ValueError(
+            f'remainder is {remainder!r}; expected "partial", "drop", "pad" or "carry", or '
+            'Pad("name").'
+        )
+    if remainder == "drop" and batch_size > records:
+        raise ValueError(
+            f'batch_size is {batch_size} but the source has {records} records, so remainder="drop" '
+            f"would yield nothing; use a batch_size of at most {records}, or another remainder."
+        )
