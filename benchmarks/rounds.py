@@ -10,7 +10,7 @@ import jax
 
 
 def medians(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds a call of each contestant; the first call of each, which compiles, is apart."""
+    """Median seconds a call of each contestant, its first call, which compiles, left out."""
     for run in contestants.values():
         jax.block_until_ready(run())
     seconds: dict[str, list[float]] = {name: [] for name in contestants}

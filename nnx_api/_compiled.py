@@ -110,9 +110,9 @@ def same_structure(before: Any, after: Any, did: str) -> None:
     if before == after:
         return
     raise ValueError(
-        f"{did} changed the structure of a module: it set an attribute that is not an nnx.Variable, "
-        "or made a new one. A compiled call keeps only the values of Variables; hold what changes "
-        "in an nnx.Variable made in `__init__`."
+        f"{did} changed the structure of a module: it set an attribute that is not an "
+        "nnx.Variable, or made a new one. A compiled call keeps only the values of Variables; hold "
+        "what changes in an nnx.Variable made in `__init__`."
     )
 
 

@@ -1,7 +1,5 @@
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 if TYPE_CHECKING:
     from ._pipeline import Pipeline
 
@@ -13,15 +11,15 @@ class EpochIterator:
     """
 
     def __init__(self, pipeline: "Pipeline"):
-        if isinstance(pipeline.cursor.epoch, jax.core.Tracer):
+        if pipeline.cursor.is_traced:
             raise TypeError(
-                "The pipeline is iterated over inside a trace (jit, scan, vmap), where its position is "
-                "no number that a Python loop could end by; call pipeline.step() or "
+                "The pipeline is iterated over inside a trace (jit, scan, vmap), where its "
+                "position is no number that a Python loop could end by; call pipeline.step() or "
                 "pipeline.scan(step_fn, length=…) there."
             )
         self._pipeline = pipeline
         self._next = pipeline._reader()
-        self._epoch: int | None = pipeline.cursor.epoch
+        self._epoch: int | None = int(pipeline.cursor.epoch)
 
     def __iter__(self) -> "EpochIterator":
         return self
@@ -34,9 +32,10 @@ class EpochIterator:
 
     def get_state(self) -> dict[str, int | str]:
         """The position, and digests of source, order, seed and graph: a small JSON dict."""
-        return {**self._pipeline.cursor._asdict(), **self._pipeline._fingerprint()}
+        epoch, offset = self._pipeline.cursor.as_ints()
+        return {"epoch": epoch, "offset": offset, **self._pipeline._fingerprint()}
 
-    def set_state(self, state: dict[str, int | str]) -> None:
+    def set_state(self, state: dict[str, Any]) -> None:
         """Go to a position saved by `get_state`, perhaps in another process or batch size.
 
         **Errors:** TypeError for anything but a dict of this kind; ValueError for missing fields,
@@ -52,8 +51,8 @@ class EpochIterator:
         missing = [name for name in ("epoch", "offset", *own) if name not in state]
         if missing:
             raise ValueError(
-                f"The state lacks {', '.join(f'`{name}`' for name in missing)}; pass the whole dict "
-                "that `get_state` returned."
+                f"The state lacks {', '.join(f'`{name}`' for name in missing)}; pass the whole "
+                "dict that `get_state` returned."
             )
         other = [name for name, digest in own.items() if state[name] != digest]
         if other:
@@ -62,5 +61,5 @@ class EpochIterator:
                 "this pipeline as that one was made, or use `pipeline.seek` to go to a position "
                 "regardless."
             )
-        self._pipeline.seek(epoch=state["epoch"], offset=state["offset"])
-        self._epoch = self._pipeline.cursor.epoch
+        self._pipeline._seek(state["epoch"], state["offset"])
+        self._epoch = int(self._pipeline.cursor.epoch)

@@ -41,10 +41,11 @@ class OperatorModule(nnx.Module):
 
     def __call__(self, batch: dict[str, Any], *, record_keys: dp.RecordKeys) -> dict[str, Any]:
         """Apply the operator to each record of a batch, with one key for each."""
-        stochastic = "key" in inspect.signature(self.apply).parameters
-        return dp.per_record(self._draw if stochastic else self._map)(
-            batch, record_keys=record_keys
-        )
+        if "key" in inspect.signature(self.apply).parameters:
+            output: dict[str, Any] = dp.per_record(self._draw)(batch, record_keys=record_keys)
+        else:
+            output = dp.per_record(self._map)(batch)
+        return output
 
     def _map(self, record: dict[str, Any]) -> dict[str, Any]:
         return self._data(self.apply(Element(record)))
@@ -55,8 +56,8 @@ class OperatorModule(nnx.Module):
     def _data(self, output: Any) -> dict[str, Any]:
         if not isinstance(output, Element):
             raise TypeError(
-                f"{type(self).__name__}.apply returned {type(output).__name__}; expected an Element: "
-                "return element.update_data({...})."
+                f"{type(self).__name__}.apply returned {type(output).__name__}; expected an "
+                "Element: return element.update_data({...})."
             )
         return output.data
 

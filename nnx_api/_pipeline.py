@@ -50,13 +50,13 @@ class Pipeline(_Unseen, nnx.Module):
     ):
         if not isinstance(source, Source):
             raise TypeError(
-                f"source is {source!r} of type {type(source).__name__}; expected a source, such as "
-                "MemorySource(MemorySourceConfig(), data=...)."
+                f"source is of type {type(source).__name__}; expected a source: "
+                "MemorySource(MemorySourceConfig(), data=…)."
             )
-        if not isinstance(stages, dp.Pipeline | list | tuple):
+        if not isinstance(stages, dp.Pipeline | Sequence):
             raise TypeError(
-                f"stages is {stages!r} of type {type(stages).__name__}; expected a list of stages, such "
-                "as stages=[normalize, augment]. A graph goes to Pipeline.from_dag(nodes=…, edges=…)."
+                f"stages is of type {type(stages).__name__}; expected a list of stages: write "
+                "stages=[normalize, augment]. A graph goes to Pipeline.from_dag(nodes=…, edges=…)."
             )
         graph = stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
         self.source = source
@@ -132,7 +132,9 @@ class Pipeline(_Unseen, nnx.Module):
         **Errors:** TypeError for anything but ints; ValueError for a negative epoch, or an offset
         that is not below the number of records.
         """
-        epoch = self.cursor.epoch if epoch is None else epoch
+        self._seek(int(self.cursor.epoch) if epoch is None else epoch, offset)
+
+    def _seek(self, epoch: Any, offset: Any) -> None:
         for name, value, most in (("epoch", epoch, 2**32), ("offset", offset, len(self.source))):
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise TypeError(
@@ -142,12 +144,15 @@ class Pipeline(_Unseen, nnx.Module):
                 raise ValueError(f"{name} is {value}; expected at least 0 and less than {most}.")
         self._go(self._stream().batching.settle(int(epoch), int(offset)))
 
-    def checkpoint(self) -> nnx.State:
-        """What a checkpoint should hold: everything but the data. `nnx.update` restores it."""
-        return nnx.state(self, nnx.Not(Records))
+    def checkpoint(self) -> nnx.State[Any, Any]:
+        """What a checkpoint should hold: everything but the data, as it is now. `nnx.update`
+        restores it."""
+        state = nnx.state(self, nnx.Not(Records))
+        copy: nnx.State[Any, Any] = jax.tree.map(lambda x: x, state)
+        return copy  # Variables of its own, which no step will move
 
     def describe(self) -> str:
-        """A table of the nodes in the order in which they run: what each reads, is, and puts out."""
+        """A table of the nodes as they run: what each reads, is, and puts out."""
         bound, batching = self._bind(seen_in(self))
         static = batching.batch_size, self._schedule.executed
         specs = bound.spec(self._kept(), _outputs, static, _scalars(dp.Cursor(0, 0)), None)
@@ -174,8 +179,14 @@ class Pipeline(_Unseen, nnx.Module):
         """The outputs of the named nodes (of all that run, if none is named) for the next batch,
         or for a `batch` of your own. Neither position nor state of the stages change.
 
-        **Errors:** ValueError for an unknown node.
+        **Errors:** TypeError for anything but names; ValueError for an unknown node.
         """
+        for node in nodes:
+            if not isinstance(node, str):
+                raise TypeError(
+                    f"A node is named by {node!r} of type {type(node).__name__}; expected its name: "
+                    'write pipeline.outputs("crop", "flip").'
+                )
         nodes = nodes or self._schedule.executed
         seen = seen_in(self)
         if is_traced(seen):
@@ -183,9 +194,10 @@ class Pipeline(_Unseen, nnx.Module):
         bound, batching = self._bind(seen)
         cursor = batching.settle(*self.cursor)
         static = batching.length(cursor.offset), nodes
-        return bound.run(
+        taps: dict[str, Any] = bound.run(
             self, self._kept(), _outputs, static, _scalars(cursor), batch, update=False
         )
+        return taps
 
     def scan(
         self,
@@ -195,7 +207,7 @@ class Pipeline(_Unseen, nnx.Module):
         modules: tuple[nnx.Pytree, ...] = (),
         init_carry: Any = None,
     ) -> Any:
-        """`length` batches as one XLA loop; the Variables of `modules` and stages live in its carry.
+        """`length` batches as one XLA loop; the Variables of stages and `modules` are its carry.
 
         `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry`,
         `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. The data are an
@@ -317,7 +329,7 @@ def _outputs(
     origin, stream = None, pipeline._stream()
     if batch is None and length is None:
         _, batch, origin = stream.take(cursor)
-    elif batch is None:
+    elif batch is None and length is not None:
         batch, origin = stream.read(cursor, length)
     key = pipeline._seed.get_value()
     return dp.outputs(pipeline._graph(), batch, nodes, key=key, origin=origin)
@@ -332,19 +344,20 @@ def _scan(
     carries: bool,
     remainder: dp.Remainder,
 ) -> tuple[dp.Cursor, Any, Any]:
-    graphdef, records, state = nnx.split(everything, Records, ...)
+    graphdef, records, state = _parts(everything)
     stream = everything[0]._stream(remainder)
 
     def body(loop: tuple[Any, Any], batch: Any, origin: dp.Origin) -> tuple[tuple[Any, Any], Any]:
         state, carry = loop
+        before = jax.tree.map(lambda x: x, state)  # the modules are about to set theirs
         pipeline, modules = nnx.merge(graphdef, records, state)
         output = stream.marked(batch, pipeline._through(batch, origin))
         result = step_fn(*((carry,) if carries else ()), *modules, output)
         new, y = _pair(result) if carries else (None, result)
         dp.check_carry(carry, new)
-        after, _, changed = nnx.split((pipeline, modules), Records, ...)
+        after, _, changed = _parts((pipeline, modules))
         same_structure(graphdef, after, "The step function or a stage")
-        dp.check_carry(state, changed, "state of the modules")
+        dp.check_carry(before, changed, "state of (pipeline, modules)")
         return (changed, new), y
 
     cursor, (state, carry), ys = stream.scan(body, (state, init_carry), cursor, length)
@@ -352,11 +365,16 @@ def _scan(
     return cursor, carry, ys
 
 
+def _parts(everything: Any) -> tuple[Any, Any, Any]:
+    graphdef, *states = nnx.split(everything, Records, ...)
+    return graphdef, states[0], states[1]
+
+
 def _pair(result: Any) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(
-            f"The step function returned {type(result).__name__}; with an init_carry it must return "
-            "a pair (carry, y): return carry, None if there is nothing to stack."
+            f"The step function returned {type(result).__name__}; with an init_carry it must "
+            "return a pair (carry, y): return carry, None if there is nothing to stack."
         )
     return result
 
@@ -373,5 +391,3 @@ def _check_modules(modules: Any) -> None:
 
 def _name(module: Any) -> str:
     return type(module).__name__
-
-

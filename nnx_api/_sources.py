@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PyTree, Shaped
+from jaxtyping import PyTree, Shaped
 
 import dagrax.pure as dp
 
@@ -41,19 +41,21 @@ class MemorySource(Source):
 
     def __init__(
         self,
-        config: MemorySourceConfig = MemorySourceConfig(),  # noqa: B008 (frozen)
+        config: MemorySourceConfig = MemorySourceConfig(),
         *,
         data: PyTree[Any],
         rngs: nnx.Rngs | None = None,
     ):
         if not isinstance(config, MemorySourceConfig):
             raise TypeError(
-                f"config is {config!r} of type {type(config).__name__}; expected a MemorySourceConfig: "
+                f"config is {config!r} of type {type(config).__name__}; expected a "
+                "MemorySourceConfig: "
                 "MemorySource(MemorySourceConfig(shuffle=True), data=…, rngs=nnx.Rngs(0))."
             )
         if config.shuffle and rngs is None:
             raise ValueError(
-                "MemorySourceConfig(shuffle=True) needs a seed; pass rngs=nnx.Rngs(0) to MemorySource."
+                "MemorySourceConfig(shuffle=True) needs a seed; pass rngs=nnx.Rngs(0) to "
+                "MemorySource."
             )
         self.config = config
         self.data = Records(dp.ArraySource(_stacked(data) if isinstance(data, list) else data).data)
@@ -62,8 +64,8 @@ class MemorySource(Source):
     def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
         if not isinstance(self.data, Records):
             raise TypeError(
-                f"source.data is of type {type(self.data).__name__}; expected Records: to replace the "
-                "data, write source.data = Records(data)."
+                f"source.data is of type {type(self.data).__name__}; expected Records: to replace "
+                "the data, write source.data = Records(data)."
             )
         source = dp.ArraySource(self.data.get_value())
         if not self.config.shuffle:
@@ -79,7 +81,9 @@ class MemorySource(Source):
 def draw_seed(rngs: nnx.Rngs, stream: str) -> Any:
     """A key from the named stream of `rngs`, or from its default stream."""
     if not isinstance(rngs, nnx.Rngs):
-        raise TypeError(f"rngs is {rngs!r} of type {type(rngs).__name__}; expected nnx.Rngs(0).")
+        raise TypeError(
+            f"rngs is of type {type(rngs).__name__}; expected nnx.Rngs: write rngs=nnx.Rngs(0)."
+        )
     try:
         return rngs[stream]()
     except (AttributeError, KeyError):
@@ -94,7 +98,7 @@ def _stacked(records: list[Any]) -> PyTree[Shaped[np.ndarray, "records ..."]]:
         raise ValueError("The data are an empty list; pass at least one record.")
     first = jax.tree.map(np.asarray, records[0])
     for index, record in enumerate(records):
-        if jax.tree.structure(record) != jax.tree.structure(first):
+        if str(jax.tree.structure(record)) != str(jax.tree.structure(first)):
             raise ValueError(
                 f"Record {index} has the structure {jax.tree.structure(record)}, record 0 has "
                 f"{jax.tree.structure(first)}; give all records of the list the same fields."
@@ -111,5 +115,3 @@ def _stacked(records: list[Any]) -> PyTree[Shaped[np.ndarray, "records ..."]]:
                     "records to one shape; for a pytree of whole arrays pass a dict or a tuple."
                 )
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *records)
-
-

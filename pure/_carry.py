@@ -10,14 +10,15 @@ def check_carry(before: Any, after: Any, name: str = "carry") -> None:
     **Errors:** a TypeError that lists every leaf that changed. A Python number may become an array.
     """
     old, new = (jax.tree_util.tree_leaves_with_path(x) for x in (before, after))
-    was, now = jax.tree.structure(before), jax.tree.structure(after)
+    was, now = str(jax.tree.structure(before)), str(jax.tree.structure(after))
     if was != now:
         raise TypeError(
             f"The step function was given a {name} of structure {was} and returned one of "
             f"structure {now}; return the {name} in the structure it came in."
         )
     changed = [
-        f"\n  - `{name}{jax.tree_util.keystr(path)}` came in as {_spec(x)} and went out as {_spec(y)}."
+        f"\n  - `{name}{jax.tree_util.keystr(path)}` came in as {_spec(x)} and went out as "
+        f"{_spec(y)}."
         for (path, x), (_, y) in zip(old, new, strict=True)
         if _shape(x) != _shape(y) or (jnp.result_type(x) != jnp.result_type(y) and not _weak(x))
     ]

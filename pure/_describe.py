@@ -35,7 +35,8 @@ def describe(pipeline: Pipeline, stream: Stream, specs: Mapping[str, Any] | None
     ]
     return (
         f"{batching.records} records in batches of {batching.batch_size}, "
-        f"{type(stream.order).__name__}, remainder {batching.remainder!r}\n" + _table([("node", "reads", "stage", "output"), head, *rows])
+        f"{type(stream.order).__name__}, remainder {batching.remainder!r}\n"
+        + _table([("node", "reads", "stage", "output"), head, *rows])
     )
 
 
@@ -47,7 +48,6 @@ def _table(rows: Sequence[tuple[str, ...]]) -> str:
 
 def _spec(batch: Any) -> str:
     leaves = jax.tree_util.tree_leaves_with_path(batch)
-    return ", ".join(
-        f"{field_name(path)} {x.dtype}{list(x.shape)}"
-        for path, x in leaves
-    ).replace("`", "")
+    return ", ".join(f"{field_name(path)} {x.dtype}{list(x.shape)}" for path, x in leaves).replace(
+        "`", ""
+    )

@@ -19,12 +19,16 @@ def fingerprint(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> dict[s
     spaced; `order` the way of shuffling and its key; `seed` the key of the draws; `graph` the
     edges, the sink and the types of the stages, not their parameters.
     """
-    spots = np.linspace(0, stream.source.size - 1, min(_SAMPLES, stream.source.size)).astype(np.uint32)
+    spots = np.linspace(0, stream.source.size - 1, min(_SAMPLES, stream.source.size)).astype(
+        np.uint32
+    )
     rows = jax.tree_util.tree_leaves_with_path(stream.source.rows(jnp.asarray(spots)))
     order, structure = jax.tree.flatten(stream.order)
     types = sorted((name, _type(stage)) for name, stage in pipeline.stages.items())
     return {
-        "source": _digest(stream.source.size, *((jax.tree_util.keystr(p), _content(x)) for p, x in rows)),
+        "source": _digest(
+            stream.source.size, *((jax.tree_util.keystr(p), _content(x)) for p, x in rows)
+        ),
         "order": _digest(structure, *map(_content, order)),
         "seed": _digest(_content(key)),
         "graph": _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types),
@@ -37,7 +41,7 @@ def _type(stage: Any) -> str:
 
 
 def _content(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
-    is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
     return str(leaf.dtype), array.shape, array.tobytes()
 

@@ -6,9 +6,9 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from ._batching import Cursor
 from ._origin import Origin
 from ._pipeline import Pipeline, apply
-from ._batching import Cursor
 from ._stream import Batch, Stream
 
 _Carry = TypeVar("_Carry")

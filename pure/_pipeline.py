@@ -50,6 +50,7 @@ class Pipeline(eqx.Module):
         run. **Errors:** a ValueError that lists everything wrong with the graph at once; TypeError
         for a stage that cannot be called.
         """
+        _check_mappings(nodes, edges)
         for name, stage in nodes.items():
             if not callable(stage):
                 raise TypeError(
@@ -65,6 +66,20 @@ class Pipeline(eqx.Module):
         raise_failures([*failures, *(failure for failure in arity if failure)])
         stages = {name: as_stage(stage) for name, stage in nodes.items()}
         return cls(stages=stages, schedule=Schedule(edges, sink))
+
+
+def _check_mappings(nodes: Any, edges: Any) -> None:
+    for name, value, example in (("nodes", nodes, '{"crop": crop}'), ("edges", edges, '{"crop": []}')):
+        if not isinstance(value, Mapping):
+            raise TypeError(
+                f"{name} is of type {type(value).__name__}; expected a dict: write {name}={example}."
+            )
+    for node, before in edges.items():
+        if not isinstance(before, Sequence):
+            raise TypeError(
+                f"The entry of node `{node}` in edges is {before!r} of type {type(before).__name__}; "
+                f"expected a list of names: write {node!r}: [] to read the source."
+            )
 
 
 def apply(
@@ -109,10 +124,16 @@ def outputs(
 
 
 def _call(
-    node: str, stage: Callable[..., Any], inputs: Sequence[Any], key: PRNGKeyArray | None, origin: Origin
+    node: str,
+    stage: Callable[..., Any],
+    inputs: Sequence[Any],
+    key: PRNGKeyArray | None,
+    origin: Origin,
 ) -> Any:
     draw = {"key": batch_key, "record_keys": record_keys}
-    keys = {name: draw[name](key, node, origin) for name in random_arguments(stage) if key is not None}
+    keys = {
+        name: draw[name](key, node, origin) for name in random_arguments(stage) if key is not None
+    }
     # Containers of its own: a stage that writes into its dict changes nobody else's.
     own = [jax.tree.map(lambda x: x, value) for value in inputs]
     try:
@@ -123,7 +144,8 @@ def _call(
         raise
     if output is None:
         raise TypeError(
-            f"Node `{node}` returned None; expected a batch, a pytree of arrays. Is a `return` missing?"
+            f"Node `{node}` returned None; expected a batch, a pytree of arrays. Is a `return` "
+            "missing?"
         )
     return output
 

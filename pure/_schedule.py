@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from ._names import suggestion
@@ -34,7 +35,7 @@ class Schedule:
             "each node needs a name of its own."
             for name in twice
         )
-        edges = {name: [before] for before, name in zip(names, names[1:], strict=False)}
+        edges = {name: [before] for before, name in itertools.pairwise(names)}
         first: dict[str, Sequence[str]] = {name: [] for name in names[:1]}
         return cls(first | edges, sink=names[-1] if names else "")
 
@@ -63,10 +64,13 @@ def raise_failures(failures: Iterable[str]) -> None:
         raise ValueError("The graph cannot be built:" + "".join(lines))
 
 
-def graph_failures(nodes: Sequence[str], edges: Mapping[str, Sequence[str]], sink: str) -> list[str]:
+def graph_failures(
+    nodes: Sequence[str], edges: Mapping[str, Sequence[str]], sink: str
+) -> list[str]:
     """Everything that is wrong with a graph, one sentence or two for each failure."""
     if not nodes and not edges:
         return ["there are no nodes; pass at least one stage."]
+    entries = [_entry_failures(name, before, nodes) for name, before in edges.items()]
     return [
         *(
             f"`edges` has the key `{name}`, which is not a node. {suggestion(name, nodes)}"
@@ -79,11 +83,13 @@ def graph_failures(nodes: Sequence[str], edges: Mapping[str, Sequence[str]], sin
             for name in nodes
             if name not in edges
         ),
-        *(failure for name, before in edges.items() for failure in _entry_failures(name, before, nodes)),
+        *itertools.chain(*entries),
         *([] if sink in nodes else [f"the sink `{sink}` is not a node. {suggestion(sink, nodes)}"]),
-        *(f"the nodes run in a circle: {' -> '.join(cycle)}; remove one of these edges."
-          for cycle in _cycles(edges)),
-    ]  # fmt: skip
+        *(
+            f"the nodes run in a circle: {' -> '.join(cycle)}; remove one of these edges."
+            for cycle in _cycles(edges)
+        ),
+    ]
 
 
 def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> list[str]:
@@ -97,18 +103,25 @@ def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> l
         for other in dict.fromkeys(before)
         if other not in nodes
     ]
-    loop = [f"node `{name}` reads itself; remove `{name}` from its own entry."] if name in before else []
+    loop = (
+        [f"node `{name}` reads itself; remove `{name}` from its own entry."]
+        if name in before
+        else []
+    )
     return unknown + loop
 
 
 def _sorted(edges: Mapping[str, Sequence[str]]) -> list[str]:
     # Kahn's algorithm; what is left out lies on a cycle or behind one.
-    done: dict[str, None] = {}
-    ready = True
-    while ready:
-        ready = [n for n in edges if n not in done and all(p in done or p not in edges for p in edges[n])]
-        done.update(dict.fromkeys(ready[:1]))
-    return list(done)
+    done: list[str] = []
+    while True:
+        waiting = {
+            name: [p for p in edges[name] if p in edges] for name in edges if name not in done
+        }
+        ready = [name for name, before in waiting.items() if set(before) <= set(done)]
+        if not ready:
+            return done
+        done.append(ready[0])
 
 
 def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
@@ -121,7 +134,11 @@ def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
     cycles: list[list[str]] = []
     while True:
         done = set(_sorted(rest))
-        knot = {n: [p for p in ps if p in rest and p not in done] for n, ps in rest.items() if n not in done}
+        knot = {
+            n: [p for p in ps if p in rest and p not in done]
+            for n, ps in rest.items()
+            if n not in done
+        }
         if not knot:
             return cycles
         path = [next(iter(knot))]
@@ -132,5 +149,3 @@ def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
         loop = loop[loop.index(first) :] + loop[: loop.index(first)]
         cycles.append([*loop, first])
         rest = {name: before for name, before in rest.items() if name not in loop}
-
-

@@ -57,7 +57,7 @@ class ArraySource(AbstractSource):
 
     @property
     def size(self) -> int:
-        return jax.tree.leaves(self.data)[0].shape[0]
+        return int(jax.tree.leaves(self.data)[0].shape[0])
 
     def rows(self, ids: UInt32[Array, " batch"]) -> PyTree[Shaped[Array, "batch ..."]]:
         return jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), self.data)
@@ -81,7 +81,7 @@ def _checked(name: str, leaf: Any) -> Any:
             "Repeat it for each record, or drop it."
         )
     if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "iu":
-        fits = jnp.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+        fits = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
         low, high = int(array.min()), int(array.max())
         if low < fits.min or high > fits.max:
             raise ValueError(
@@ -91,5 +91,5 @@ def _checked(name: str, leaf: Any) -> Any:
     return array
 
 
-def _is_numeric(dtype: np.dtype) -> bool:
-    return dtype.kind in "biufc" or jax.dtypes.issubdtype(dtype, np.number)
+def _is_numeric(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biufc" or jnp.issubdtype(dtype, np.number)

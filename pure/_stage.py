@@ -16,12 +16,15 @@ RANDOM = ("key", "record_keys")
 
 def as_stage(stage: Callable[..., Any]) -> Callable[..., Any]:
     """A callable pytree as it is; any other callable as a pytree without leaves."""
-    is_leaf = jax.tree_util.all_leaves([stage])
-    return jax.tree_util.Partial(stage) if is_leaf else stage
+    if not jax.tree_util.all_leaves([stage]):
+        return stage
+    # `Partial` would hide the signature of a functools.partial.
+    hidden = isinstance(stage, functools.partial)
+    return _Bound(stage) if hidden else jax.tree_util.Partial(stage)
 
 
 def random_arguments(stage: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of `key` (one for the batch) and `record_keys` (one for each record) a stage declares."""
+    """Which keys a stage declares: `key`, one a batch, and `record_keys`, one a record."""
     if isinstance(stage, _PerRecord):
         return ("record_keys",) if "key" in random_arguments(stage.fn) else ()
     signature = _signature(stage)
@@ -68,9 +71,16 @@ class _PerRecord(eqx.Module):
         return jax.vmap(lambda key, *records: self.fn(*records, key=key))(record_keys, *batches)
 
 
+class _Bound(eqx.Module):
+    fn: Callable[..., Any] = eqx.field(static=True)
+
+    def __call__(self, *batches: Any, **keys: Any) -> Any:
+        return self.fn(*batches, **keys)
+
+
 def _signature(stage: Callable[..., Any]) -> inspect.Signature | None:
     try:
-        return inspect.signature(stage)
+        return inspect.signature(stage.fn if isinstance(stage, _Bound) else stage)
     except (TypeError, ValueError):  # builtins have none to read
         return None
 
@@ -88,7 +98,7 @@ def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
 
 def type_name(stage: Callable[..., Any]) -> str:
     """The name of a function, or of the type of any other stage, as its author wrote it."""
-    if isinstance(stage, _PerRecord):
+    if isinstance(stage, _PerRecord | _Bound):
         return type_name(stage.fn)
     if isinstance(stage, functools.partial):  # jax.tree_util.Partial is one
         return type_name(stage.func)

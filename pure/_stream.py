@@ -66,7 +66,7 @@ class Stream(eqx.Module):
     def read(self, cursor: Cursor, length: int) -> tuple[Batch, Origin]:
         """The `length` records from a settled cursor on, and where they come from."""
         size, remainder = self.source.size, self.batching.remainder
-        epoch, offset = _traced(cursor)
+        epoch, offset = (jnp.asarray(x, jnp.uint32) for x in cursor)
         positions = offset + jnp.arange(length, dtype=jnp.uint32)
         laps = 1 + (size + length - 2) // size if remainder == "carry" else 1
         lap = positions // size if laps > 1 else jnp.zeros_like(positions)
@@ -163,14 +163,13 @@ def _check_valid_field(row: PyTree[Any], valid: str) -> None:
 
 
 @jax.jit  # or each eager step would compile the branches anew
-def _computed(
-    ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]
-) -> UInt32[Array, " batch"]:
+def _computed(ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
     # XLA:CPU fuses the order into the gather and evaluates it anew for each number that it reads,
     # at up to twenty times the cost. No fusion crosses a branch whose condition it cannot know.
-    return jax.lax.platform_dependent(
+    computed: Array = jax.lax.platform_dependent(
         ids,
         offset,
         cpu=lambda ids, offset: jax.lax.cond(offset != _NEVER, lambda: ids, lambda: ids + 1),
         default=lambda ids, offset: ids,
     )
+    return computed
