@@ -58,7 +58,8 @@ def scan(
     """`length` steps as one XLA loop of `body(carry, batch) -> (carry, y)`.
 
     Returns the cursor behind the last batch, the last carry, and the stacked `y`. The data set is
-    an operand of the loop, never part of its carry. **Errors:** those of `Stream.scan`; TypeError
+    an operand of the loop, never part of its carry. Call it inside a function under `jax.jit`,
+    which keeps the program. **Errors:** those of `Stream.scan`; TypeError
     for a body that cannot be called with `(carry, batch)`.
     """
     check_arguments(body, ("carry", "batch"))

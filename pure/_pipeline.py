@@ -69,16 +69,19 @@ class Pipeline(eqx.Module):
 
 
 def _check_mappings(nodes: Any, edges: Any) -> None:
-    for name, value, example in (("nodes", nodes, '{"crop": crop}'), ("edges", edges, '{"crop": []}')):
+    examples = {"nodes": '{"crop": crop}', "edges": '{"crop": []}'}
+    for name, value in (("nodes", nodes), ("edges", edges)):
         if not isinstance(value, Mapping):
             raise TypeError(
-                f"{name} is of type {type(value).__name__}; expected a dict: write {name}={example}."
+                f"{name} is of type {type(value).__name__}; expected a dict: write "
+                f"{name}={examples[name]}."
             )
     for node, before in edges.items():
         if not isinstance(before, Sequence):
             raise TypeError(
-                f"The entry of node `{node}` in edges is {before!r} of type {type(before).__name__}; "
-                f"expected a list of names: write {node!r}: [] to read the source."
+                f"The entry of node `{node}` in edges is {before!r} of type "
+                f"{type(before).__name__}; expected a list of names: write {node!r}: [] to read "
+                "the source."
             )
 
 

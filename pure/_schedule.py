@@ -1,4 +1,6 @@
 import dataclasses
+import graphlib
+import heapq
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -112,40 +114,36 @@ def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> l
 
 
 def _sorted(edges: Mapping[str, Sequence[str]]) -> list[str]:
-    # Kahn's algorithm; what is left out lies on a cycle or behind one.
-    done: list[str] = []
-    while True:
-        waiting = {
-            name: [p for p in edges[name] if p in edges] for name in edges if name not in done
-        }
-        ready = [name for name, before in waiting.items() if set(before) <= set(done)]
-        if not ready:
-            return done
-        done.append(ready[0])
+    names = list(edges)
+    place = {name: index for index, name in enumerate(names)}
+    sorter = graphlib.TopologicalSorter(edges)
+    sorter.prepare()
+    order: list[str] = []
+    ready: list[int] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, place[name])
+        order.append(names[heapq.heappop(ready)])
+        sorter.done(order[-1])
+    return order
 
 
 def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
     # One cycle of each knot, in the direction of the data, without self-loops.
+    place = {name: index for index, name in enumerate(edges)}
     rest = {
-        name: [other for other in before if other != name]
+        name: [other for other in before if other != name and other in edges]
         for name, before in edges.items()
         if not isinstance(before, str)
     }
     cycles: list[list[str]] = []
     while True:
-        done = set(_sorted(rest))
-        knot = {
-            n: [p for p in ps if p in rest and p not in done]
-            for n, ps in rest.items()
-            if n not in done
-        }
-        if not knot:
+        try:
+            graphlib.TopologicalSorter(rest).prepare()
+        except graphlib.CycleError as error:
+            loop: list[str] = error.args[1][:-1]
+            start = loop.index(min(loop, key=place.__getitem__))
+            cycles.append([*loop[start:], *loop[: start + 1]])
+            rest = {name: before for name, before in rest.items() if name not in loop}
+        else:
             return cycles
-        path = [next(iter(knot))]
-        while knot[path[-1]][0] not in path:
-            path.append(knot[path[-1]][0])
-        loop = path[path.index(knot[path[-1]][0]) :][::-1]
-        first = min(loop, key=list(edges).index)
-        loop = loop[loop.index(first) :] + loop[: loop.index(first)]
-        cycles.append([*loop, first])
-        rest = {name: before for name, before in rest.items() if name not in loop}

@@ -131,7 +131,9 @@ class Stream(eqx.Module):
                 f"returned {type(output).__name__}; return a dict from the sink, or choose another "
                 'remainder, such as "drop".'
             )
-        return output if valid in output else {**output, valid: batch[valid]}
+        # A stage of its own may mark the rows anew, but arithmetic over all fields does not.
+        own = valid in output and jnp.result_type(output[valid]) == jnp.bool_
+        return output if own else {**output, valid: batch[valid]}
 
     def _take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
         cursor = self.batching.settle(*cursor)

@@ -1,0 +1,420 @@
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dagrax.pure as dp
+from tests.zoo import REMAINDERS, Batch, Case, Graph, Mix, assert_same, diamond, graphs, records
+
+KEY = jax.random.key(11)
+
+# For each step the place behind it, None where a path does not tell, and its batch.
+Steps = list[tuple[tuple[int, int] | None, Batch]]
+Path = Callable[[dp.Pipeline, dp.Stream, dp.Cursor, int], Steps]
+
+
+def expected(case: Case, graph: Graph, count: int, key: jax.Array = KEY) -> Steps:
+    data = records(case.size)
+    return [(batch.after, graph.expected(data, key, batch)) for batch in case.batches(count)]
+
+
+def place(cursor: dp.Cursor) -> tuple[int, int]:
+    return int(cursor.epoch), int(cursor.offset)
+
+
+def by_step(
+    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int, step: Any = dp.step
+) -> Steps:
+    steps: Steps = []
+    for _ in range(count):
+        cursor, batch = step(pipeline, stream, cursor, key=KEY)
+        steps.append((place(cursor), batch))
+    return steps
+
+
+def by_compiled_step(
+    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int
+) -> Steps:
+    return by_step(pipeline, stream, cursor, count, step=jax.jit(dp.step))
+
+
+def by_epoch(pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int) -> Steps:
+    steps: Steps = []
+    while len(steps) < count:
+        epoch = list(dp.epoch(pipeline, stream, cursor, key=KEY))
+        steps += [(place(after), batch) for after, batch in epoch]
+        cursor = epoch[-1][0]
+    return steps[:count]
+
+
+def collect(carry: jax.Array, batch: Batch) -> tuple[jax.Array, Batch]:
+    return carry + 1, batch
+
+
+def by_scan(
+    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int, scan: Any = dp.scan
+) -> Steps:
+    after, carry, ys = scan(collect, jnp.int32(0), pipeline, stream, cursor, key=KEY, length=count)
+    assert carry == count
+    batches = [{name: y[i] for name, y in ys.items()} for i in range(count)]
+    return [*((None, batch) for batch in batches[:-1]), (place(after), batches[-1])]
+
+
+def by_compiled_scan(
+    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int
+) -> Steps:
+    scan = jax.jit(dp.scan, static_argnums=0, static_argnames="length")
+    return by_scan(pipeline, stream, cursor, count, scan=scan)
+
+
+def assert_steps(actual: Steps, expected: Steps) -> None:
+    assert len(actual) == len(expected)
+    for (after, batch), (expected_after, expected_batch) in zip(actual, expected, strict=True):
+        assert after in (None, expected_after)
+        assert_same(batch, expected_batch)
+
+
+# Every path is the reference
+
+
+ANY = [by_step, by_epoch]
+OF_ONE_SHAPE = [by_compiled_step, by_scan, by_compiled_scan]
+
+
+@pytest.mark.parametrize(
+    ("case", "path"),
+    [
+        *itertools.product([Case(7, 3, "partial", cursor=(2, 2))], ANY),
+        *itertools.product(
+            # Costly to compile, so on two paths only.
+            [Case(6, 3, "partial", dp.Shuffled(jax.random.key(5)))],
+            [by_epoch, by_compiled_scan],
+        ),
+        *itertools.product(
+            [
+                Case(6, 3, "partial", dp.Sequential()),
+                Case(7, 3, "drop"),
+                Case(7, 3, "pad", cursor=(1, 2)),
+                Case(3, 7, "carry"),
+            ],
+            [*ANY, *OF_ONE_SHAPE],
+        ),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Case) else value.__name__,
+)
+def test_every_path_equals_the_reference(case: Case, path: Path) -> None:
+    count = 2 * case.stream().steps_per_epoch + 1
+    actual = path(diamond().pipeline(), case.stream(), case.start(), count)
+    assert_steps(actual, expected(case, diamond(), count))
+
+
+@settings(max_examples=4)
+@given(graphs(largest=3), st.integers(1, 13), st.integers(1, 13), st.sampled_from(REMAINDERS[1:]))
+def test_any_graph_on_any_stream_equals_the_reference(
+    graph: Graph, size: int, batch_size: int, remainder: Any
+) -> None:
+    batch_size = min(size, batch_size) if remainder == "drop" else batch_size
+    case = Case(size, batch_size, remainder)
+    actual = by_compiled_step(graph.pipeline(), case.stream(), case.start(), 3)
+    assert_steps(actual, expected(case, graph, 3))
+
+
+def step(pipeline: dp.Pipeline, case: Case, key: jax.Array = KEY) -> Any:
+    return dp.step(pipeline, case.stream(), case.start(), key=key)[1]
+
+
+def test_pipelines_with_stacked_leaves_can_be_mapped() -> None:
+    case = Case(7, 3, "carry", cursor=(0, 6))
+    halves = [diamond(), diamond()._replace(nodes=diamond().nodes | {"sink": Mix(jnp.float32(4))})]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(half.pipeline() for half in halves))
+    batches = jax.jit(jax.vmap(lambda pipeline: step(pipeline, case)))(stacked)
+    for i, half in enumerate(halves):
+        assert_same({name: y[i] for name, y in batches.items()}, expected(case, half, 1)[0][1])
+
+
+def test_keys_can_be_mapped() -> None:
+    case, keys = Case(7, 3, "pad"), jax.random.split(KEY, 2)
+    batches = jax.jit(jax.vmap(lambda key: step(diamond().pipeline(), case, key)))(keys)
+    for i, key in enumerate(keys):
+        batch = expected(case, diamond(), 1, key)[0][1]
+        assert_same({name: y[i] for name, y in batches.items()}, batch)
+
+
+# Epochs
+
+
+def ids_by_epoch(case: Case, start: tuple[int, int]) -> Iterator[tuple[tuple[int, int], list[int]]]:
+    cursor = dp.Cursor(*map(np.uint32, start))
+    for after, batch in dp.epoch(dp.Pipeline.linear([same]), case.stream(["id"]), cursor):
+        yield place(after), batch["id"].tolist()
+
+
+def same(batch: Any) -> Any:
+    return batch
+
+
+IN_ORDER = Case(10, 4, "partial", dp.Sequential())
+
+
+@pytest.mark.parametrize(
+    ("remainder", "start", "batches"),
+    [
+        ("partial", (0, 0), [((0, 4), [0, 1, 2, 3]), ((0, 8), [4, 5, 6, 7]), ((1, 0), [8, 9])]),
+        ("partial", (3, 8), [((4, 0), [8, 9])]),
+        ("drop", (0, 0), [((0, 4), [0, 1, 2, 3]), ((1, 0), [4, 5, 6, 7])]),
+        ("pad", (0, 8), [((1, 0), [8, 9, 0, 1])]),
+        ("carry", (0, 8), [((1, 2), [8, 9, 0, 1])]),
+        ("carry", (1, 2), [((1, 6), [2, 3, 4, 5]), ((2, 0), [6, 7, 8, 9])]),
+    ],
+)
+def test_an_epoch_runs_to_its_end(remainder: Any, start: tuple[int, int], batches: Any) -> None:
+    assert list(ids_by_epoch(IN_ORDER._replace(remainder=remainder), start)) == batches
+
+
+def test_an_epoch_from_a_cursor_at_its_end_is_the_next_one() -> None:
+    assert len(list(ids_by_epoch(IN_ORDER, (0, 10)))) == 3
+
+
+def test_cursors_of_an_epoch_are_host_data() -> None:
+    stream = IN_ORDER.stream(["id"])
+    for after, _ in dp.epoch(dp.Pipeline.linear([same]), stream, stream.start()):
+        assert [type(x) for x in after] == [np.uint32] * 2
+
+
+# Scan
+
+
+def totals(carry: Any, batch: Any) -> tuple[Any, Any]:
+    return carry + batch["x"].sum(), batch["x"].mean()
+
+
+def scanned(body: Any, carry: Any, length: Any = 2) -> Any:
+    stream = Case(6, 3, "partial").stream(["x"])
+    return dp.scan(body, carry, dp.Pipeline.linear([same]), stream, stream.start(), length=length)
+
+
+def test_scan_returns_the_cursor_the_carry_and_the_stacked_ys() -> None:
+    cursor, carry, ys = scanned(totals, jnp.float32(1))
+    assert place(cursor) == (1, 0)
+    np.testing.assert_allclose(carry, 1 + records(6)["x"].sum(), rtol=1e-5)
+    assert ys.shape == (2,)
+
+
+@pytest.mark.parametrize("zero", [0.0, 0])
+def test_a_carry_may_start_as_a_python_number(zero: float) -> None:
+    _, carry, _ = scanned(totals, zero)
+    np.testing.assert_allclose(carry, records(6)["x"].sum(), rtol=1e-5)
+
+
+def test_a_carry_may_be_none_or_any_pytree() -> None:
+    assert scanned(lambda carry, batch: (carry, None), None)[1:] == (None, None)
+    _, carry, _ = scanned(lambda carry, batch: ({"n": carry["n"] + 1}, None), {"n": jnp.int32(0)})
+    assert carry["n"] == 2
+
+
+def test_a_carry_that_changes_names_every_leaf_that_does() -> None:
+    def body(carry: Any, batch: Any) -> Any:
+        grown = jnp.concatenate([carry["a"][0], jnp.zeros(1)])
+        return {"a": [grown], "b": carry["b"].astype(jnp.float32), "c": carry["c"]}, None
+
+    start = {"a": [jnp.zeros(2)], "b": jnp.int32(0), "c": jnp.int32(0)}
+    with pytest.raises(TypeError) as error:
+        scanned(body, start)
+    assert str(error.value) == (
+        "The step function changes its carry, which must keep its shapes and dtypes:\n"
+        "  - `carry['a'][0]` came in as float32[2] and went out as float32[3].\n"
+        "  - `carry['b']` came in as int32[] and went out as float32[].\n"
+        "Give the initial carry the type that the step function returns, or cast what it returns."
+    )
+
+
+def test_a_carry_that_changes_its_structure_is_refused() -> None:
+    with pytest.raises(TypeError) as error:
+        scanned(lambda carry, batch: ((carry, carry), None), jnp.zeros(()))
+    assert str(error.value) == (
+        "The step function was given a carry of structure PyTreeDef(*) and returned one of "
+        "structure PyTreeDef((*, *)); return the carry in the structure it came in."
+    )
+
+
+def lonely(carry: Any) -> Any:
+    return carry
+
+
+def greedy(carry: Any, batch: Any, extra: Any) -> Any:
+    return carry
+
+
+@pytest.mark.parametrize(
+    ("body", "signature"),
+    [
+        (lonely, "(carry: Any) -> Any"),
+        (greedy, "(carry: Any, batch: Any, extra: Any) -> Any"),
+    ],
+)
+def test_a_body_that_cannot_be_called_is_named_by_its_signature(body: Any, signature: str) -> None:
+    with pytest.raises(TypeError) as error:
+        scanned(body, None)
+    assert str(error.value) == (
+        f"The step function is called with (carry, batch), but its signature is {signature}; "
+        "give it 2 positional parameters."
+    )
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_a_scan_of_no_steps_is_refused(length: int) -> None:
+    with pytest.raises(ValueError) as error:
+        scanned(totals, 0.0, length)
+    assert str(error.value) == (
+        f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
+    )
+
+
+@pytest.mark.parametrize("path", [*ANY, *OF_ONE_SHAPE], ids=lambda path: path.__name__)
+def test_an_error_inside_a_stage_names_its_node_on_every_path(path: Path) -> None:
+    def broken(batch: Any) -> Any:
+        raise RuntimeError("no lens")
+
+    pipeline = dp.Pipeline.from_dag(nodes={"crop": broken}, edges={"crop": []}, sink="crop")
+    with pytest.raises(RuntimeError, match="no lens") as error:
+        path(pipeline, Case(6, 3, "partial").stream(), dp.Cursor(np.uint32(0), np.uint32(0)), 1)
+    assert "This happened in node `crop` (broken)." in error.value.__notes__
+
+
+# Compilations
+
+
+class Counted(eqx.Module):
+    """Counts how often it is traced."""
+
+    gain: jax.Array
+    traces: list[None] = eqx.field(static=True)
+
+    def __call__(self, batch: Batch) -> Batch:
+        self.traces.append(None)
+        return {"x": batch["x"] * self.gain}
+
+
+class Tally(list[None]):
+    """A list that a static field can hold."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+
+def counted(gain: float, traces: Tally) -> dp.Pipeline:
+    return dp.Pipeline.linear([Counted(jnp.float32(gain), traces)])
+
+
+@pytest.mark.parametrize("case", [Case(7, 3, "carry"), Case(6, 3, "partial")], ids=str)
+def test_a_compiled_step_is_traced_once_for_all_epochs_and_parameters(case: Case) -> None:
+    traces, step, cursor = Tally(), jax.jit(dp.step), case.start()
+    for gain in range(8):
+        cursor, _ = step(counted(gain, traces), case.stream(["x"]), cursor)
+    assert place(cursor)[0] >= 3
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize(
+    ("case", "compilations"),
+    [(Case(7, 3, "drop"), 1), (Case(6, 3, "partial"), 1), (Case(7, 3, "partial"), 2)],
+    ids=str,
+)
+def test_epochs_compile_once_and_once_more_for_a_short_batch(case: Case, compilations: int) -> None:
+    traces, cursor, seen = Tally(), case.start(), []
+    for gain in range(4):
+        steps = list(dp.epoch(counted(gain, traces), case.stream(["x"]), cursor))
+        seen += [float(abs(batch["x"]).sum()) for _, batch in steps]
+        cursor = steps[-1][0]
+    assert place(cursor) == (4, 0)
+    assert len(traces) == compilations
+    assert seen[0] == 0.0 < seen[-1]
+
+
+def test_a_compiled_scan_is_traced_once_for_all_cursors_and_parameters() -> None:
+    case, traces = Case(7, 3, "carry"), Tally()
+    scan = jax.jit(dp.scan, static_argnums=0, static_argnames="length")
+    cursor = case.start()
+    for gain in range(3):
+        cursor, _, _ = scan(
+            totals, jnp.float32(0), counted(gain, traces), case.stream(["x"]), cursor, length=4
+        )
+    assert place(cursor) == (5, 1)
+    assert len(traces) == 1
+
+
+def test_an_eager_step_compiles_nothing_once_it_has_run(caplog: pytest.LogCaptureFixture) -> None:
+    # A shape of its own, so that no other test has compiled it.
+    case, pipeline = Case(53, 17, "carry"), dp.Pipeline.linear([same])
+    stream, cursor = case.stream(["x"]), case.start()
+    with jax.log_compiles():
+        for compiles in (True, False, False):
+            caplog.clear()
+            cursor, _ = dp.step(pipeline, stream, cursor)
+            assert ("Finished XLA compilation" in caplog.text) == compiles
+
+
+# Where the data are
+
+ODD = 123.456
+
+
+def heavy(size: int) -> dp.Stream:
+    data = {"x": np.full((size, 3), ODD, np.float32)}
+    return dp.Stream(dp.ArraySource(data), dp.Sequential(), batch_size=10)
+
+
+def total(stream: dp.Stream, cursor: dp.Cursor) -> Any:
+    pipeline = dp.Pipeline.linear([same])
+    return dp.scan(totals, jnp.float32(0), pipeline, stream, cursor, length=3)
+
+
+@pytest.fixture
+def programs(tmp_path: pathlib.Path) -> Iterator[Callable[[], str]]:
+    """All programs that have been compiled since, as text."""
+    jax.config.update("jax_dump_ir_to", str(tmp_path))
+    yield lambda: "\n".join(file.read_text() for file in sorted(tmp_path.rglob("*.mlir")))
+    jax.config.update("jax_dump_ir_to", "")
+
+
+@pytest.mark.parametrize("run", [total, jax.jit(total)], ids=["outside jit", "inside jit"])
+def test_the_data_are_an_argument_of_a_scan_and_no_constant_of_it(
+    run: Any, programs: Callable[[], str]
+) -> None:
+    stream = heavy(4321 * 10)
+    run(stream, stream.start())
+    text = programs()
+    assert "%arg" in text
+    assert "tensor<43210x3xf32>" in text
+    assert "1.23456" not in text
+
+
+def test_the_check_above_would_see_a_constant(programs: Callable[[], str]) -> None:
+    stream = heavy(4321 * 10)
+    jax.jit(lambda: total(stream, stream.start()))()
+    assert "1.23456" in programs()
+
+
+def test_the_data_are_an_operand_of_the_loop_and_not_in_its_carry() -> None:
+    stream = heavy(100)
+    jaxpr = jax.make_jaxpr(total)(stream, stream.start()).jaxpr
+    (loop,) = (equation for equation in jaxpr.eqns if equation.primitive.name == "scan")
+    # What is carried comes out of the loop.
+    assert (100, 3) in [variable.aval.shape for variable in loop.invars]
+    assert [variable.aval.shape for variable in loop.outvars] == [(), (), (), (3,)]
+
+
+def test_the_program_does_not_grow_with_the_data() -> None:
+    small, large = (
+        len(jax.jit(total).lower(stream, stream.start()).as_text())
+        for stream in (heavy(100), heavy(100_000))
+    )
+    assert large < small * 1.02

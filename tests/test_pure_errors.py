@@ -1,0 +1,91 @@
+"""Wrong kinds: what an annotation forbids too, and a user without a type checker must be told."""
+
+import pytest
+
+from tests.plainly import told
+
+SETUP = """
+import jax, jax.numpy as jnp, numpy as np
+import dagrax.pure as dp
+source = dp.ArraySource({"x": np.zeros(6, np.float32)})
+stream = dp.Stream(source, batch_size=2)
+pipeline = dp.Pipeline.linear([lambda batch: batch])
+body = lambda carry, batch: (carry, None)
+scan = lambda length: dp.scan(body, 0, pipeline, stream, stream.start(), length=length)
+graph = lambda stage: dp.Pipeline.from_dag(nodes={"crop": stage}, edges={"crop": []}, sink="crop")
+"""
+
+WRONG = {
+    'dp.Stream(source, batch_size="4")': (
+        "TypeError",
+        "batch_size is '4' of type str; expected an int.",
+    ),
+    "dp.Stream(source, batch_size=True)": (
+        "TypeError",
+        "batch_size is True of type bool; expected an int.",
+    ),
+    "dp.Stream(source, batch_size=2.0)": (
+        "TypeError",
+        "batch_size is 2.0 of type float; expected an int.",
+    ),
+    "dp.Stream(source, batch_size=None)": (
+        "TypeError",
+        "batch_size is None of type NoneType; expected an int.",
+    ),
+    'dp.Stream(source, batch_size=2, remainder="wrap")': (
+        "ValueError",
+        'remainder is \'wrap\'; expected "partial", "drop", "pad" or "carry", or Pad("name").',
+    ),
+    "dp.Stream(source, batch_size=2, remainder=None)": (
+        "ValueError",
+        'remainder is None; expected "partial", "drop", "pad" or "carry", or Pad("name").',
+    ),
+    'scan("2")': ("TypeError", "length is '2' of type str; expected an int."),
+    "scan(True)": ("TypeError", "length is True of type bool; expected an int."),
+    "scan(2.0)": ("TypeError", "length is 2.0 of type float; expected an int."),
+    "dp.scan(3, 0, pipeline, stream, stream.start(), length=1)": (
+        "TypeError",
+        "The step function is 3 of type int, which cannot be called; pass a function of "
+        "(carry, batch).",
+    ),
+    "graph(3)": (
+        "TypeError",
+        "Node `crop` is 3 of type int, which cannot be called; pass a function, or give its class "
+        "a `__call__`.",
+    ),
+    'graph("resize")': (
+        "TypeError",
+        "Node `crop` is 'resize' of type str, which cannot be called; pass a function, or give its "
+        "class a `__call__`.",
+    ),
+    'dp.Schedule({"a": [], "b": "a"}, sink="b")': (
+        "ValueError",
+        "The graph cannot be built:\n"
+        "  - the entry of node `b` is the string 'a'; expected a list of names: write ['a'].",
+    ),
+}
+
+RIGHT = [
+    "dp.Stream(source, batch_size=np.int64(2))",
+    'dp.Stream(source, batch_size=2, remainder=dp.Pad("mask"))',
+    "scan(np.int64(2))",
+]
+
+
+@pytest.fixture(scope="session")
+def answers() -> dict[str, tuple[str, str]]:
+    return told(SETUP, [*WRONG, *RIGHT])
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_a_wrong_kind_is_named_with_what_was_expected(
+    answers: dict[str, tuple[str, str]], call: str
+) -> None:
+    assert answers[call] == WRONG[call]
+
+
+@pytest.mark.parametrize("call", RIGHT)
+def test_numpy_integers_and_named_pads_are_welcome(
+    answers: dict[str, tuple[str, str]], call: str
+) -> None:
+    assert answers[call] == ("nothing", "")
