@@ -1,6 +1,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import flax.errors
 import jax
 import numpy as np
 from flax import nnx
@@ -60,7 +61,7 @@ class Pipeline(_Unseen, nnx.Module):
             )
         graph = stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
         self.source = source
-        self.nodes = nnx.data(dict(graph.stages))
+        self.nodes: dict[str, Any] = nnx.data(dict(graph.stages))
         self._schedule = graph.schedule
         self._batch_size, self._remainder = batch_size, remainder
         self._stream()
@@ -184,8 +185,8 @@ class Pipeline(_Unseen, nnx.Module):
         for node in nodes:
             if not isinstance(node, str):
                 raise TypeError(
-                    f"A node is named by {node!r} of type {type(node).__name__}; expected its name: "
-                    'write pipeline.outputs("crop", "flip").'
+                    f"A node is named by {node!r} of type {type(node).__name__}; expected its "
+                    'name: write pipeline.outputs("crop", "flip").'
                 )
         nodes = nodes or self._schedule.executed
         seen = seen_in(self)
@@ -222,6 +223,7 @@ class Pipeline(_Unseen, nnx.Module):
         carries = () if init_carry is None else ("carry",)
         names = [_name(module) for module in modules]
         dp.check_arguments(step_fn, (*carries, *names, "batch"))
+        self._check_trace()
         everything = (self, modules)
         static = (step_fn, length, init_carry is not None)
         batching, cursor = self._stream().batching, self.cursor
@@ -266,6 +268,7 @@ class Pipeline(_Unseen, nnx.Module):
         return output
 
     def _compiled_step(self, batching: dp.Batching, bound: Bound, programs: Programs) -> Any:
+        self._check_trace()
         cursor = batching.settle(*self.cursor)
         epoch, offset = cursor.as_ints()
         length = batching.length(offset)
@@ -303,6 +306,17 @@ class Pipeline(_Unseen, nnx.Module):
             pass
         object.__setattr__(self, "_bound", (Bound(self, seen), self._stream().batching))
         return self._bound
+
+    def _check_trace(self) -> None:
+        try:
+            self._epoch.set_raw_value(self._epoch.get_raw_value())
+        except flax.errors.TraceContextError as error:
+            error.add_note(
+                "The function that is being traced closes over a pipeline made outside it, whose "
+                "position it cannot move; pass the pipeline to it as an argument: "
+                "nnx.jit(f)(pipeline)."
+            )
+            raise
 
     def _go(self, cursor: dp.Cursor) -> None:
         epoch, offset = cursor if isinstance(cursor.epoch, jax.Array) else _scalars(cursor)
@@ -372,8 +386,9 @@ def _parts(everything: Any) -> tuple[Any, Any, Any]:
 
 def _pair(result: Any) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
+        kind = jax.typeof(result) if isinstance(result, jax.Array) else type(result).__name__
         raise TypeError(
-            f"The step function returned {type(result).__name__}; with an init_carry it must "
+            f"The step function returned {kind}; with an init_carry it must "
             "return a pair (carry, y): return carry, None if there is nothing to stack."
         )
     return result

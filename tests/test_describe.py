@@ -1,0 +1,72 @@
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+import dagrax.pure as dp
+from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline
+
+
+class Count(nnx.Module):
+    def __init__(self) -> None:
+        self.calls = nnx.Variable(np.zeros((), np.int32))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        self.calls[...] += 1
+        return batch
+
+
+def pair(left: Any, right: Any) -> Any:
+    return {"both": (left["x"], right["x"])}
+
+
+def refuse(batch: Any) -> Any:
+    raise AssertionError("this node does not lead to the sink")
+
+
+EDGES: dict[str, list[str]] = {
+    "count": [],
+    "noise": ["count"],
+    "pair": ["count", "noise"],
+    "off": [],
+}
+DATA = {"id": np.arange(10), "x": np.zeros((10, 3), np.float32)}
+TABLE = """\
+10 records in batches of 4, Shuffled, remainder 'partial'
+node         reads         stage          output
+source                     ArraySource    id int32[4], x float32[4, 3]
+count        source        Count          id int32[4], x float32[4, 3]
+noise        count         NoiseOperator  id int32[4], x float32[4, 3]
+pair (sink)  count, noise  pair           both/0 float32[4, 3], both/1 float32[4, 3]
+off          source        refuse         not run: it does not lead to the sink"""
+
+
+def test_a_pipeline_describes_its_nodes_without_running_them() -> None:
+    count = Count()
+    nodes: dict[str, Any] = {
+        "count": count,
+        "noise": NoiseOperator(field="x"),
+        "pair": pair,
+        "off": refuse,
+    }
+    source = MemorySource(MemorySourceConfig(shuffle=True), data=DATA, rngs=nnx.Rngs(0))
+    pipeline = Pipeline.from_dag(
+        source=source, nodes=nodes, edges=EDGES, sink="pair", batch_size=4, rngs=nnx.Rngs(0)
+    )
+    assert pipeline.describe() == TABLE
+    assert pipeline.cursor == (0, 0)
+    assert count.calls[...] == 0
+    pipeline.step()
+    assert count.calls[...] == 1
+
+
+def test_the_pure_core_describes_its_own_stages() -> None:
+    noise = dp.per_record(lambda record, *, key: {"x": jax.random.normal(key, (2,))})
+    stream = dp.Stream(dp.ArraySource(DATA), batch_size=5, remainder="drop")
+    assert dp.describe(dp.Pipeline.linear([noise]), stream) == (
+        "10 records in batches of 5, Sequential, remainder 'drop'\n"
+        "node           reads   stage        output\n"
+        "source                 ArraySource  id int32[5], x float32[5, 3]\n"
+        "lambda (sink)  source  <lambda>     x float32[5, 2]"
+    )
