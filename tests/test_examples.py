@@ -1,0 +1,90 @@
+"""The examples and the snippets of the documentation run, and print what they promise."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+
+COOKBOOK = """\
+linear: 4 batches, image (8, 4, 4, 3) = (1 - x) / 2
+branching: image (8, 4, 4, 3) = ((x / 2 + 0.1) + (1 - x / 2)) / 2 = 0.55
+parallel: image (8, 2, 4, 4, 3), the branches stacked along axis 1
+merge: image (8, 4, 4, 3) = ((x + 0.1) + (1 - x)) / 2 = 0.55
+lax.cond: image (8, 4, 4, 3), dark batch + 0.1, light batch / 2
+nnx.cond: used once in a for, twice after a scan; gradient 1536 if dark, 0 if light
+triple: image (8, 4, 4, 9), three branches of 3 channels each
+scan: 10 epochs of 4 steps saw 320 records; the loss fell
+"""
+
+PURE_RESEARCH = """\
+scan: 10 epochs of 8 steps, the last loss is below 0.1
+jit: the data are arguments of the compiled epoch, none of them a constant
+grad: (3,) numbers for whiten.shift, and more jitter means more loss
+joint: trained with the model, the jitter grew weaker
+pure: flax was not imported
+"""
+
+# Under the rules of conftest.py, in a process that no test has brought flax into.
+STRICT = """
+import runpy, sys
+import jaxtyping
+jaxtyping.install_import_hook(["dagrax.pure"], "beartype.beartype")
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """What a Python process prints; its errors, should it fail."""
+    result = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def snippets() -> list[tuple[str, str]]:
+    """Each page, with its snippets of Python put together in order."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        (str(page.relative_to(ROOT)), "\n".join(found))
+        for page in pages
+        if (found := re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S))
+    ]
+
+
+def test_cookbook(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "cookbook.py"), run_name="__main__")
+    assert capsys.readouterr().out == COOKBOOK
+
+
+def test_pure_research() -> None:
+    strict = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
+    printed = run("-W", "error", "-c", STRICT, EXAMPLES / "pure_research.py", **strict)
+    assert printed == PURE_RESEARCH
+
+
+def test_digits(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "digits.py", "--epochs", "2", "--out", tmp_path)
+    assert "1077 records to train, 360 to validate, 360 to test" in printed
+    accuracies = [float(x) for x in re.findall(r"^epoch .* test accuracy ([\d.]+)", printed, re.M)]
+    assert len(accuracies) == 2
+    assert accuracies[-1] > 0.8
+    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("page", "code"), snippets(), ids=[page for page, _ in snippets()])
+def test_snippets(page: str, code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They print what the comments behind their calls of `print` say."""
+    exec(compile(code, page, "exec"), {"__name__": "snippets"})
+    expected = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.M)
+    assert capsys.readouterr().out.splitlines() == expected
