@@ -1,4 +1,4 @@
-"""The branching DAG of the README against the loop that a JAX user would write by hand.
+"""A branching DAG against the loop that a JAX user would write by hand.
 
 10,000 records of 32x32x3 uint8, shuffled, batch 50: one branch flips each image at random, one
 brings it to [0, 1], the merge averages the two. Prints medians and ratios of whole epochs.

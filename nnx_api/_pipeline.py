@@ -198,7 +198,7 @@ class Pipeline(_Unseen, nnx.Module):
         taps: dict[str, Any] = bound.run(
             self, self._kept(), _outputs, static, _scalars(cursor), batch, update=False
         )
-        return taps
+        return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
 
     def scan(
         self,
