@@ -32,8 +32,9 @@ check: .venv/installed-dev ## lint, formatting and types
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/mypy
 
-bench: .venv/installed ## compare with hand-written JAX
+bench: .venv/installed ## compare with hand-written JAX, and small data with large
 	$(BIN)/python benchmarks/against_handwritten.py
+	$(BIN)/python benchmarks/data_size.py
 
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist

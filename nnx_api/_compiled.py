@@ -97,7 +97,8 @@ def seen_in(module: Any) -> list[Any]:
 
 def is_traced(seen: list[Any]) -> bool:
     """Whether any Variable or array among the objects seen belongs to a trace."""
-    return any(isinstance(raw(x), jax.core.Tracer) for x in seen if type(x) not in _ATOMS)
+    values = [raw(x) for x in seen if type(x) not in _ATOMS]
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
 
 
 def raw(leaf: Any) -> Any:
@@ -136,7 +137,7 @@ def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
         seen.append(node)
     elif nnx.Variable in kind.__mro__:  # isinstance takes ten times as long
         seen.append(node)
-        if kind is Records:
+        if Records in kind.__mro__:
             seen.extend(jax.tree.leaves(node.get_raw_value()))
     elif nnx.Pytree in kind.__mro__ or issubclass(kind, dict | list | tuple):
         # The type, not the node: a node of equal type and content behaves alike, and the list must
