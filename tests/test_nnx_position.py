@@ -1,0 +1,272 @@
+"""A position is two integers; with the state of the stages it is all that a checkpoint needs."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dagrax.pure as dp
+from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
+from tests.nnx_zoo import Scale, linear, place, same, xs
+from tests.zoo import Batch, Remainder, drawn
+
+
+def noisy(batch: Batch, *, record_keys: Any) -> Batch:
+    return {"x": batch["x"] + jax.vmap(drawn)(record_keys)[1][:, 0]}
+
+
+def pipeline_of(
+    *,
+    size: int = 11,
+    seed: int = 0,
+    shuffle_seed: int = 0,
+    shuffle: bool = False,
+    batch_size: int = 4,
+    remainder: Remainder = "partial",
+    nodes: Any = None,
+    data: Any = None,
+) -> Pipeline:
+    data = {"x": np.arange(size, dtype=np.float32)} if data is None else data
+    config = MemorySourceConfig(shuffle=shuffle)
+    nodes = {"scale": Scale(), "noise": noisy} if nodes is None else nodes
+    before = [[], *([name] for name in nodes)]
+    return Pipeline.from_dag(
+        source=MemorySource(config, data=data, rngs=nnx.Rngs(shuffle_seed)),
+        nodes=nodes,
+        edges=dict(zip(nodes, before, strict=False)),
+        sink=list(nodes)[-1],
+        batch_size=batch_size,
+        rngs=nnx.Rngs(seed),
+        remainder=remainder,
+    )
+
+
+def through_json(state: dict[str, int | str]) -> dict[str, int | str]:
+    back: dict[str, int | str] = json.loads(json.dumps(state))
+    return back
+
+
+def rest_of(pipeline: Pipeline) -> list[Batch]:
+    return [jax.tree.map(np.asarray, batch) for batch in pipeline]
+
+
+def assert_equal(actual: list[Batch], expected: list[Batch]) -> None:
+    """Bit for bit, floating numbers too."""
+    assert len(actual) == len(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+# The cursor
+
+
+def test_a_new_pipeline_stands_at_the_beginning() -> None:
+    assert linear().cursor == dp.Cursor(0, 0)
+
+
+def test_outside_a_trace_the_cursor_is_two_python_ints() -> None:
+    pipeline = linear(size=8)
+    pipeline.step()
+    nnx.jit(lambda pipeline: pipeline.step())(pipeline)
+    assert [type(x) for x in pipeline.cursor] == [int, int]
+    assert pipeline.cursor == (1, 0)
+
+
+@given(epoch=st.integers(0, 9), offset=st.integers(0, 10))
+@settings(max_examples=10)
+def test_seek_goes_where_steps_would_have_come(epoch: int, offset: int) -> None:
+    pipeline = linear(size=11, batch_size=1)
+    pipeline.seek(epoch=epoch, offset=offset)
+    assert place(pipeline) == (epoch, offset)
+    assert xs(pipeline.step()) == [offset]
+
+
+def test_seek_stays_in_the_epoch_unless_told() -> None:
+    pipeline = linear()
+    pipeline.seek(epoch=3, offset=4)
+    pipeline.seek(offset=8)
+    assert place(pipeline) == (3, 8)
+    pipeline.seek()
+    assert place(pipeline) == (3, 0)
+
+
+def test_an_offset_with_no_batch_left_is_the_next_epochs_start() -> None:
+    pipeline = linear(remainder="drop")
+    pipeline.seek(epoch=1, offset=7)
+    assert place(pipeline) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ({"offset": 10}, "offset is 10; expected at least 0 and less than 10."),
+        ({"offset": -1}, "offset is -1; expected at least 0 and less than 10."),
+        ({"epoch": -1}, "epoch is -1; expected at least 0 and less than 4294967296."),
+        ({"epoch": 2**32}, "epoch is 4294967296; expected at least 0 and less than 4294967296."),
+    ],
+)
+def test_seek_refuses_a_place_outside_and_stays(to: dict[str, int], message: str) -> None:
+    pipeline = linear()
+    pipeline.step()
+    with pytest.raises(ValueError) as error:
+        pipeline.seek(**to)
+    assert str(error.value) == message
+    assert place(pipeline) == (0, 4)
+
+
+# The iterator's state
+
+
+@pytest.mark.parametrize("remainder", ["partial", "drop", "pad", "carry"])
+def test_a_restored_state_finishes_the_epoch_bit_for_bit(remainder: Remainder) -> None:
+    whole, part, fresh = (pipeline_of(remainder=remainder) for _ in range(3))
+    batches = rest_of(whole)
+    iterator = iter(part)
+    next(iterator)
+    state = through_json(iterator.get_state())
+    restored = iter(fresh)
+    restored.set_state(state)
+    assert_equal([jax.tree.map(np.asarray, batch) for batch in restored], batches[1:])
+    assert fresh.cursor == whole.cursor
+
+
+def test_a_state_is_a_small_dict_of_numbers_and_strings() -> None:
+    pipeline = pipeline_of()
+    pipeline.step()
+    state = iter(pipeline).get_state()
+    assert set(state) == {"epoch", "offset", "source", "order", "seed", "graph"}
+    assert (state["epoch"], state["offset"]) == (0, 4)
+    assert through_json(state) == state
+    assert len(json.dumps(state)) < 200
+
+
+def test_a_state_may_be_restored_under_another_batch_size() -> None:
+    first, second = pipeline_of(batch_size=3, shuffle=True), pipeline_of(batch_size=7, shuffle=True)
+    first.step()
+    first.step()
+    iter(second).set_state(iter(first).get_state())
+    records = np.concatenate([batch["x"] for batch in rest_of(first)])
+    np.testing.assert_array_equal(np.concatenate([b["x"] for b in rest_of(second)]), records)
+
+
+def test_parameters_are_no_part_of_what_a_state_is_held_against() -> None:
+    pipeline, trained = pipeline_of(), pipeline_of()
+    trained.nodes["scale"].weight[...] = jnp.float32(9)
+    iter(trained).set_state(iter(pipeline).get_state())
+
+
+def test_a_state_brings_an_ended_iterator_back() -> None:
+    pipeline = linear()
+    iterator = iter(pipeline)
+    state = iterator.get_state()
+    assert len(list(iterator)) == 3
+    iterator.set_state(state)
+    assert len(list(iterator)) == 3
+
+
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("source", {"size": 12}),
+    ("source", {"data": {"x": np.arange(11, dtype=np.float32) + 1}}),
+    ("source", {"data": {"x": np.arange(11, dtype=np.int32)}}),
+    ("order", {"shuffle_seed": 1, "shuffle": True}),
+    ("order", {"shuffle": True}),
+    ("seed", {"seed": 1}),
+    ("graph", {"nodes": {"scale": Scale(), "noisy": noisy}}),
+    ("graph", {"nodes": {"scale": same, "noise": noisy}}),
+    ("seed and another graph", {"seed": 1, "nodes": {"scale": Scale()}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "change"), OTHERS, ids=lambda x: "")
+def test_a_state_of_another_pipeline_is_refused_by_what_differs(
+    what: str, change: dict[str, Any]
+) -> None:
+    pipeline, other = pipeline_of(), pipeline_of(**change)
+    pipeline.seek(epoch=2, offset=4)
+    with pytest.raises(ValueError) as error:
+        iter(pipeline).set_state(iter(other).get_state())
+    assert str(error.value) == (
+        f"The state belongs to a pipeline with another {what}; make this pipeline as that one was "
+        "made, or use `pipeline.seek` to go to a position regardless."
+    )
+    assert place(pipeline) == (2, 4)
+
+
+def without(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {name: value for name, value in state.items() if name not in names}
+
+
+def with_(**fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda state: {**state, **fields}
+
+
+@pytest.mark.parametrize(
+    ("broken", "kind", "message"),
+    [
+        (
+            without("epoch"),
+            ValueError,
+            "The state lacks `epoch`; pass the whole dict that `get_state` returned.",
+        ),
+        (
+            without("offset", "graph"),
+            ValueError,
+            "The state lacks `offset`, `graph`; pass the whole dict that `get_state` returned.",
+        ),
+        (with_(offset=11), ValueError, "offset is 11; expected at least 0 and less than 11."),
+        (with_(offset=-1), ValueError, "offset is -1; expected at least 0 and less than 11."),
+        (with_(epoch=-1), ValueError, "epoch is -1; expected at least 0 and less than 4294967296."),
+    ],
+    ids=["no epoch", "no offset, no graph", "offset 11", "offset -1", "epoch -1"],
+)
+def test_a_broken_state_is_refused_and_the_pipeline_stays(
+    broken: Callable[[dict[str, Any]], dict[str, Any]], kind: type[Exception], message: str
+) -> None:
+    pipeline = pipeline_of()
+    pipeline.seek(epoch=2, offset=4)
+    iterator = iter(pipeline)
+    with pytest.raises(kind) as error:
+        iterator.set_state(broken(iterator.get_state()))
+    assert str(error.value) == message
+    assert place(pipeline) == (2, 4)
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_holds_no_data() -> None:
+    checkpoint = pipeline_of(data={"x": np.zeros((1000, 10), np.float32)}).checkpoint()
+    flat = nnx.to_flat_state(checkpoint)
+    assert {path[0] for path, _ in flat} == {"_epoch", "_offset", "_seed", "nodes", "source"}
+    assert not any(isinstance(leaf, Records) for _, leaf in flat)
+    assert all(leaf.size == 1 for leaf in jax.tree.leaves(checkpoint))
+
+
+@pytest.mark.parametrize("remainder", ["partial", "carry"])
+def test_a_restored_checkpoint_goes_on_bit_for_bit(remainder: Remainder) -> None:
+    pipeline, fresh = pipeline_of(remainder=remainder), pipeline_of(seed=7, remainder=remainder)
+    pipeline.step()
+    pipeline.nodes["scale"].weight[...] = jnp.float32(5)
+    saved = pipeline.checkpoint()
+    expected = rest_of(pipeline)
+    nnx.update(fresh, saved)
+    assert place(fresh) == (0, 4)
+    assert_equal(rest_of(fresh), expected)
+    assert fresh.cursor == pipeline.cursor
+    assert fresh.nodes["scale"].calls[...] == pipeline.nodes["scale"].calls[...]
+
+
+def test_a_checkpoint_is_as_of_now_and_may_be_restored_into_its_own_pipeline() -> None:
+    pipeline = pipeline_of()
+    saved = pipeline.checkpoint()
+    expected = rest_of(pipeline)
+    nnx.update(pipeline, saved)
+    assert place(pipeline) == (0, 0)
+    assert_equal(rest_of(pipeline), expected)
