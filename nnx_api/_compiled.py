@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jax.core import Tracer
 
 from ._records import Records
 
 _MOST_PROGRAMS = 32
+_NODES = (nnx.Pytree, nnx.Variable)
 _ATOMS = frozenset({type(None), bool, int, float, str, type, types.FunctionType})
 
 
@@ -25,6 +27,14 @@ class Programs:
     def find(self, bound: "Bound", fn: Callable[..., Any], static: tuple[Hashable, ...]) -> Any:
         """The compiled `fn(module, *args, *static)` for the structure of the bound module."""
         key = (_frozen(bound.graphdef), fn, static)
+        try:
+            hash(key)
+        except TypeError as error:
+            raise TypeError(
+                f"A module of the pipeline has an attribute without a hash ({error}), so that a "
+                "change of it could not be noticed; make its class a frozen dataclass, or hold "
+                "what changes in an nnx.Variable."
+            ) from None
         if key not in self._programs:
             while len(self._programs) >= _MOST_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
@@ -98,7 +108,7 @@ def seen_in(module: Any) -> list[Any]:
 def is_traced(seen: list[Any]) -> bool:
     """Whether any Variable or array among the objects seen belongs to a trace."""
     values = [raw(x) for x in seen if type(x) not in _ATOMS]
-    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
+    return any(isinstance(x, Tracer) for x in jax.tree.leaves(values))
 
 
 def raw(leaf: Any) -> Any:
@@ -139,14 +149,14 @@ def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
         seen.append(node)
         if Records in kind.__mro__:
             seen.extend(jax.tree.leaves(node.get_raw_value()))
-    elif nnx.Pytree in kind.__mro__ or issubclass(kind, dict | list | tuple):
+    elif nnx.Pytree in kind.__mro__ or issubclass(kind, dict | list | tuple | set):
         # The type, not the node: a node of equal type and content behaves alike, and the list must
         # not keep the module itself alive.
         seen.append(kind)
         if id(node) in above:
             return
         children: Any = node
-        if not issubclass(kind, list | tuple):
+        if not issubclass(kind, list | tuple | set):
             named = node if issubclass(kind, dict) else vars(node)
             seen.extend(named)
             children = named.values()
@@ -155,7 +165,9 @@ def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
             _see(child, seen, above)
     else:
         seen.append(node)
-        seen.extend(leaf for leaf in jax.tree.leaves(node) if leaf is not node)
+        for leaf in jax.tree.leaves(node, is_leaf=lambda x: isinstance(x, _NODES)):
+            if leaf is not node:
+                _see(leaf, seen, above)
 
 
 def _compile(bound: Bound, fn: Callable[..., Any], static: tuple[Hashable, ...]) -> Any:

@@ -18,17 +18,17 @@ class EpochIterator:
                 "pipeline.scan(step_fn, length=…) there."
             )
         self._pipeline = pipeline
-        self._next = pipeline._reader()
-        self._epoch: int | None = int(pipeline.cursor.epoch)
+        self._epoch = pipeline._current_epoch()
 
     def __iter__(self) -> "EpochIterator":
         return self
 
     def __next__(self) -> Any:
-        if self._pipeline.cursor.epoch != self._epoch:
-            self._epoch = None  # an iterator that has ended stays ended
-            raise StopIteration
-        return self._next()
+        try:
+            return self._pipeline._advance(self._epoch)
+        except StopIteration:
+            self._epoch = -1  # an iterator that has ended stays ended
+            raise
 
     def get_state(self) -> dict[str, int | str]:
         """The position, and digests of source, order, seed and graph: a small JSON dict."""
@@ -62,4 +62,4 @@ class EpochIterator:
                 "regardless."
             )
         self._pipeline._seek(state["epoch"], state["offset"])
-        self._epoch = int(self._pipeline.cursor.epoch)
+        self._epoch = self._pipeline._current_epoch()

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -39,12 +40,28 @@ class OperatorModule(nnx.Module):
     def apply(self, *args: Any, **kwargs: Any) -> Element:
         """`apply(self, element)` or `apply(self, element, *, key)`: one record in, one out."""
 
-    def __call__(self, batch: dict[str, Any], *, record_keys: dp.RecordKeys) -> dict[str, Any]:
-        """Apply the operator to each record of a batch, with one key for each."""
-        if "key" in inspect.signature(self.apply).parameters:
-            output: dict[str, Any] = dp.per_record(self._draw)(batch, record_keys=record_keys)
-        else:
-            output = dp.per_record(self._map)(batch)
+    def __call__(
+        self, batch: dict[str, Any], *, record_keys: dp.RecordKeys | None = None
+    ) -> dict[str, Any]:
+        """Apply the operator to each record of a batch, with a key for each if it draws."""
+        draws = "key" in inspect.signature(self.apply).parameters
+        if draws and record_keys is None:
+            raise ValueError(
+                f"{type(self).__name__} draws random numbers, but was given no keys; pass "
+                "record_keys=jax.random.split(key, records)."
+            )
+        keys = {"record_keys": record_keys} if draws else {}
+        try:
+            output: dict[str, Any] = dp.per_record(self._draw if draws else self._map)(
+                batch, **keys
+            )
+        except flax.errors.TraceContextError as error:
+            error.add_note(
+                f"{type(self).__name__}.apply works on one record of many at once, so it cannot "
+                "set a Variable. For random numbers declare `key` in apply; to keep state, write "
+                "an nnx.Module whose __call__ takes the batch."
+            )
+            raise
         return output
 
     def _map(self, record: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -5,10 +6,11 @@ import flax.errors
 import jax
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 import dagrax.pure as dp
 
-from ._compiled import Bound, Programs, is_traced, same_structure, seen_in
+from ._compiled import Bound, Programs, is_traced, raw, same_structure, seen_in
 from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
@@ -61,9 +63,10 @@ class Pipeline(_Unseen, nnx.Module):
             )
         graph = stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
         self.source = source
-        self.nodes: dict[str, Any] = nnx.data(dict(graph.stages))
+        self.nodes: dict[str, Any] = nnx.data(_nodes(graph))
         self._schedule = graph.schedule
-        self._batch_size, self._remainder = batch_size, remainder
+        self._batch_size = batch_size
+        self._remainder: dp.Remainder = remainder
         self._stream()
         self._seed = Seed(draw_seed(rngs, "pipeline"))
         self._epoch, self._offset = map(Position, _scalars(dp.Cursor(0, 0)))
@@ -123,7 +126,7 @@ class Pipeline(_Unseen, nnx.Module):
     def cursor(self) -> dp.Cursor:
         """Where the next batch starts: two ints outside a trace, traced integers inside one."""
         values = self._epoch.get_raw_value(), self._offset.get_raw_value()
-        if any(isinstance(x, jax.core.Tracer) for x in values):
+        if any(isinstance(x, Tracer) for x in values):
             return dp.Cursor(*values)
         return dp.Cursor(int(values[0]), int(values[1]))
 
@@ -147,10 +150,13 @@ class Pipeline(_Unseen, nnx.Module):
 
     def checkpoint(self) -> nnx.State[Any, Any]:
         """What a checkpoint should hold: everything but the data, as it is now. `nnx.update`
-        restores it."""
-        state = nnx.state(self, nnx.Not(Records))
-        copy: nnx.State[Any, Any] = jax.tree.map(lambda x: x, state)
-        return copy  # Variables of its own, which no step will move
+        restores it. Arrays of immutable stages, such as an eqx.Module, cannot be set: they are
+        left out."""
+        flat = nnx.to_flat_state(nnx.state(self, nnx.Not(Records)))
+        kept = [(path, leaf) for path, leaf in flat if _can_be_set(self, path, leaf)]
+        # Variables of its own, which no step will move.
+        copy: nnx.State[Any, Any] = jax.tree.map(lambda x: x, nnx.from_flat_state(kept))
+        return copy
 
     def describe(self) -> str:
         """A table of the nodes as they run: what each reads, is, and puts out."""
@@ -171,7 +177,7 @@ class Pipeline(_Unseen, nnx.Module):
 
     def step(self) -> Any:
         """The next batch, through the stages, by a compiled call."""
-        return self._reader()()
+        return self._advance()
 
     def __iter__(self) -> EpochIterator:
         return EpochIterator(self)
@@ -212,7 +218,8 @@ class Pipeline(_Unseen, nnx.Module):
 
         `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry`,
         `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. The data are an
-        operand of the loop. The program is kept for the next call with the same `step_fn`.
+        operand of the loop. The program is kept for the next call with the same `step_fn`; what
+        that function closes over is a constant of it.
 
         **Errors:** TypeError for modules that are no tuple of modules, a step function of the
         wrong signature, a carry that changes structure, shape or dtype (naming the leaf);
@@ -220,22 +227,30 @@ class Pipeline(_Unseen, nnx.Module):
         """
         dp.check_length(length)
         _check_modules(modules)
-        carries = () if init_carry is None else ("carry",)
+        carries = init_carry is not None
         names = [_name(module) for module in modules]
-        dp.check_arguments(step_fn, (*carries, *names, "batch"))
+        dp.check_arguments(step_fn, (*(["carry"] if carries else []), *names, "batch"))
         self._check_trace()
         everything = (self, modules)
-        static = (step_fn, length, init_carry is not None)
         batching, cursor = self._stream().batching, self.cursor
         seen = seen_in(everything)
-        if is_traced(seen):
-            after, carry, ys = _scan(everything, cursor, init_carry, *static, self._remainder)
-        else:
-            remainder = batching.in_scan(cursor).remainder
-            _, carry, ys = Bound(everything, seen).run(
-                everything, self._kept(), _scan, (*static, remainder), _scalars(cursor), init_carry
+        try:
+            if is_traced(seen):
+                after, carry, ys = _scan(
+                    everything, cursor, init_carry, step_fn, length, carries, self._remainder
+                )
+            else:
+                static = step_fn, length, carries, batching.in_scan(cursor).remainder
+                _, carry, ys = Bound(everything, seen).run(
+                    everything, self._kept(), _scan, static, _scalars(cursor), init_carry
+                )
+                after = batching.skip(*cursor.as_ints(), length)
+        except flax.errors.TraceContextError as error:
+            error.add_note(
+                "If the step function closes over the module that it changes, pass the module to "
+                "it: modules=(module,)."
             )
-            after = batching.skip(*cursor.as_ints(), length)
+            raise
         self._go(after)
         return ys if init_carry is None else (carry, ys)
 
@@ -252,27 +267,36 @@ class Pipeline(_Unseen, nnx.Module):
             source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
         )
 
-    def _reader(self) -> Callable[[], Any]:
+    def _current_epoch(self) -> int:
+        return int(self._stream().batching.settle(*self.cursor).epoch)
+
+    def _advance(self, epoch: int | None = None) -> Any:
+        # The next batch; with an `epoch`, StopIteration if it has ended.
         seen = seen_in(self)
         if is_traced(seen):
-            return self._traced_step
+            stream = self._stream()
+            self._stop_behind(epoch, stream.batching)
+            return self._traced_step(stream)
         bound, batching = self._bind(seen)
-        programs = self._kept()
-        return lambda: self._compiled_step(batching, bound, programs)
+        self._stop_behind(epoch, batching)
+        return self._compiled_step(batching, bound)
 
-    def _traced_step(self) -> Any:
-        stream = self._stream()
+    def _stop_behind(self, epoch: int | None, batching: dp.Batching) -> None:
+        if epoch is not None and batching.settle(*self.cursor).epoch != epoch:
+            raise StopIteration
+
+    def _traced_step(self, stream: dp.Stream) -> Any:
         cursor, batch, origin = stream.take(self.cursor)
         output = stream.marked(batch, self._through(batch, origin))
         self._go(cursor)
         return output
 
-    def _compiled_step(self, batching: dp.Batching, bound: Bound, programs: Programs) -> Any:
+    def _compiled_step(self, batching: dp.Batching, bound: Bound) -> Any:
         self._check_trace()
         cursor = batching.settle(*self.cursor)
         epoch, offset = cursor.as_ints()
         length = batching.length(offset)
-        output = bound.run(self, programs, _read, (length,), _scalars(cursor))
+        output = bound.run(self, self._kept(), _read, (length,), _scalars(cursor))
         self._go(batching.settle(epoch, offset + length))
         return output
 
@@ -327,6 +351,39 @@ class Pipeline(_Unseen, nnx.Module):
         return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
 
 
+def _nodes(graph: dp.Pipeline) -> dict[str, Any]:
+    nodes: dict[str, Any] = {}
+    for name, stage in graph.stages.items():
+        # A module that is no pytree is still one to flax.
+        own = stage.func if isinstance(stage, jax.tree_util.Partial) else stage
+        nodes[name] = own if isinstance(own, nnx.Pytree) else stage
+        if isinstance(own, Pipeline):
+            raise TypeError(
+                f"Node `{name}` is a Pipeline, which does not know where the records of its "
+                "batches come from; put its stages into this one."
+            )
+        for variable, value in _closed_over(own).items():
+            if isinstance(value, nnx.Pytree | nnx.Variable):
+                raise ValueError(
+                    f"Node `{name}` is a function that closes over `{variable}`, a "
+                    f"{type(value).__name__}, which would become a constant of the program; make "
+                    f"the module the stage, or write functools.partial(f, {variable})."
+                )
+    return nodes
+
+
+def _can_be_set(module: Any, path: tuple[Any, ...], leaf: Any) -> bool:
+    for name in path if not isinstance(leaf, nnx.Variable) else ():
+        if not isinstance(module, nnx.Pytree | dict | list):
+            return False
+        module = vars(module)[str(name)] if isinstance(module, nnx.Pytree) else module[name]
+    return True
+
+
+def _closed_over(stage: Any) -> Mapping[str, Any]:
+    return inspect.getclosurevars(stage).nonlocals if inspect.isfunction(stage) else {}
+
+
 def _scalars(cursor: dp.Cursor) -> dp.Cursor:
     return dp.Cursor(*(np.asarray(x, np.uint32) for x in cursor))
 
@@ -346,7 +403,10 @@ def _outputs(
     elif batch is None and length is not None:
         batch, origin = stream.read(cursor, length)
     key = pipeline._seed.get_value()
-    return dp.outputs(pipeline._graph(), batch, nodes, key=key, origin=origin)
+    taps = dp.outputs(pipeline._graph(), batch, nodes, key=key, origin=origin)
+    sink = pipeline._schedule.sink
+    marks = origin is not None and sink in taps
+    return {**taps, sink: stream.marked(batch, taps[sink])} if marks else taps
 
 
 def _scan(
@@ -360,38 +420,33 @@ def _scan(
 ) -> tuple[dp.Cursor, Any, Any]:
     graphdef, records, state = _parts(everything)
     stream = everything[0]._stream(remainder)
+    untouched: set[Any] = set()
 
     def body(loop: tuple[Any, Any], batch: Any, origin: dp.Origin) -> tuple[tuple[Any, Any], Any]:
         state, carry = loop
         before = jax.tree.map(lambda x: x, state)  # the modules are about to set theirs
-        pipeline, modules = nnx.merge(graphdef, records, state)
+        data = jax.tree.map(lambda x: x, records)  # Variables of this trace
+        pipeline, modules = nnx.merge(graphdef, data, state)
         output = stream.marked(batch, pipeline._through(batch, origin))
         result = step_fn(*((carry,) if carries else ()), *modules, output)
-        new, y = _pair(result) if carries else (None, result)
+        new, y = dp.pair(result) if carries else (None, result)
         dp.check_carry(carry, new)
         after, _, changed = _parts((pipeline, modules))
         same_structure(graphdef, after, "The step function or a stage")
         dp.check_carry(before, changed, "state of (pipeline, modules)")
+        pairs = zip(nnx.to_flat_state(before), nnx.to_flat_state(changed), strict=True)
+        untouched.update(path for (path, was), (_, now) in pairs if raw(was) is raw(now))
         return (changed, new), y
 
     cursor, (state, carry), ys = stream.scan(body, (state, init_carry), cursor, length)
-    nnx.update(everything, state)
+    touched = [item for item in nnx.to_flat_state(state) if item[0] not in untouched]
+    nnx.update(everything, nnx.from_flat_state(touched))
     return cursor, carry, ys
 
 
 def _parts(everything: Any) -> tuple[Any, Any, Any]:
     graphdef, *states = nnx.split(everything, Records, ...)
     return graphdef, states[0], states[1]
-
-
-def _pair(result: Any) -> tuple[Any, Any]:
-    if not isinstance(result, tuple) or len(result) != 2:
-        kind = jax.typeof(result) if isinstance(result, jax.Array) else type(result).__name__
-        raise TypeError(
-            f"The step function returned {kind}; with an init_carry it must "
-            "return a pair (carry, y): return carry, None if there is nothing to stack."
-        )
-    return result
 
 
 def _check_modules(modules: Any) -> None:

@@ -10,6 +10,7 @@ from ._describe import describe as describe
 from ._fingerprint import fingerprint as fingerprint
 from ._loop import check_arguments as check_arguments
 from ._loop import epoch as epoch
+from ._loop import pair as pair
 from ._loop import scan as scan
 from ._loop import step as step
 from ._order import AbstractOrder as AbstractOrder

@@ -1,9 +1,9 @@
 import dataclasses
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Shaped
 
 Integer: TypeAlias = int | np.uint32 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
@@ -21,7 +21,7 @@ class Cursor(NamedTuple):
     @property
     def is_traced(self) -> bool:
         """Whether the position is known only when the compiled program runs."""
-        return any(isinstance(x, jax.core.Tracer) for x in self)
+        return any(isinstance(x, Tracer) for x in self)
 
     def as_ints(self) -> tuple[int, int]:
         """Epoch and offset as Python ints; not for a traced cursor."""
@@ -33,6 +33,13 @@ class Pad:
     """The remainder policy `"pad"` with a name of your own for the boolean field it adds."""
 
     valid: str = "valid"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.valid, str):
+            raise TypeError(
+                f"Pad was given {self.valid!r} of type {type(self.valid).__name__}; expected the "
+                'name of the field to add: Pad("valid").'
+            )
 
 
 Remainder: TypeAlias = Literal["partial", "drop", "pad", "carry"] | Pad
@@ -73,7 +80,7 @@ class Batching:
 
         The two are Python ints, or traced.
         """
-        if self.remainder in ("partial", "carry"):
+        if self.remainder == "carry":
             return Cursor(epoch + offset // self.records, offset % self.records)
         needed = self.batch_size if self.remainder == "drop" else 1
         over = offset + needed > self.records

@@ -20,16 +20,14 @@ def describe(pipeline: Pipeline, stream: Stream, specs: Mapping[str, Any] | None
     schedule, batching = pipeline.schedule, stream.batching
     ids = jax.ShapeDtypeStruct((stream.batching.batch_size,), jnp.uint32)
     batch = eqx.filter_eval_shape(stream.source.rows, ids)
-    if specs is None:
-        key = jax.eval_shape(jax.random.key, 0)
-        specs = eqx.filter_eval_shape(outputs, pipeline, batch, schedule.executed, key=key)
+    found = _found(pipeline, batch) if specs is None else specs
     head = ("source", "", type(stream.source).__name__, _spec(batch))
     rows = [
         (
             name + (" (sink)" if name == schedule.sink else ""),
             ", ".join(schedule.predecessors(name)) or "source",
             type_name(pipeline.stages[name]),
-            _spec(specs[name]) if name in specs else "not run: it does not lead to the sink",
+            _spec(found[name]) if name in found else "not run: it does not lead to the sink",
         )
         for name in schedule.order
     ]
@@ -38,6 +36,13 @@ def describe(pipeline: Pipeline, stream: Stream, specs: Mapping[str, Any] | None
         f"{type(stream.order).__name__}, remainder {batching.remainder!r}\n"
         + _table([("node", "reads", "stage", "output"), head, *rows])
     )
+
+
+def _found(pipeline: Pipeline, batch: Any) -> dict[str, Any]:
+    key = jax.eval_shape(jax.random.key, 0)
+    executed = pipeline.schedule.executed
+    specs: dict[str, Any] = eqx.filter_eval_shape(outputs, pipeline, batch, executed, key=key)
+    return specs
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -65,7 +66,7 @@ def scan(
     check_arguments(body, ("carry", "batch"))
 
     def through(carry: _Carry, batch: Batch, origin: Origin) -> tuple[_Carry, Any]:
-        return body(carry, _output(pipeline, stream, batch, origin, key))
+        return pair(body(carry, _output(pipeline, stream, batch, origin, key)))
 
     return stream.scan(through, carry, cursor, length)
 
@@ -94,6 +95,17 @@ def _output(
     pipeline: Pipeline, stream: Stream, batch: Batch, origin: Origin, key: PRNGKeyArray | None
 ) -> Any:
     return stream.marked(batch, apply(pipeline, batch, key=key, origin=origin))
+
+
+def pair(result: Any) -> tuple[Any, Any]:
+    """What a step function with a carry returned, `(carry, y)`; refuse anything else."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        kind = jax.typeof(result) if isinstance(result, jax.Array) else type(result).__name__
+        raise TypeError(
+            f"The step function returned {kind}; with a carry it must "
+            "return a pair (carry, y): return carry, None if there is nothing to stack."
+        )
+    return result
 
 
 @eqx.filter_jit

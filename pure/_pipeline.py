@@ -4,6 +4,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ._names import listed, suggestion
@@ -11,6 +12,8 @@ from ._origin import Origin
 from ._random import batch_key, record_keys
 from ._schedule import Schedule, graph_failures, raise_failures
 from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
+
+_ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
 
 class Pipeline(eqx.Module):
@@ -31,6 +34,11 @@ class Pipeline(eqx.Module):
 
         They are named after their type: `noise`, `noise_1`, …
         """
+        if not isinstance(stages, Sequence) or isinstance(stages, str):
+            raise TypeError(
+                f"stages is of type {type(stages).__name__}; expected a list of stages: write "
+                "[normalize, augment]."
+            )
         names = stage_names(stages)
         schedule = Schedule.linear(names)
         nodes = dict(zip(names, stages, strict=True))
@@ -52,6 +60,11 @@ class Pipeline(eqx.Module):
         """
         _check_mappings(nodes, edges)
         for name, stage in nodes.items():
+            if isinstance(stage, type):
+                raise TypeError(
+                    f"Node `{name}` is the class {stage.__name__}; expected an instance of it, or "
+                    f"a function: write {stage.__name__}(...)."
+                )
             if not callable(stage):
                 raise TypeError(
                     f"Node `{name}` is {stage!r} of type {type(stage).__name__}, which cannot be "
@@ -150,6 +163,12 @@ def _call(
             f"Node `{node}` returned None; expected a batch, a pytree of arrays. Is a `return` "
             "missing?"
         )
+    strange = [x for x in jax.tree.leaves(output) if not isinstance(x, _ARRAYS)]
+    if strange:
+        raise TypeError(
+            f"Node `{node}` returned a {type(strange[0]).__name__} in its output; expected a "
+            "batch, a pytree of arrays. Return arrays alone."
+        )
     return output
 
 
@@ -159,6 +178,8 @@ def _numbered(batch: Any) -> Origin:
 
 
 def _check_nodes(nodes: Sequence[str], schedule: Schedule) -> None:
+    if isinstance(nodes, str):
+        raise TypeError(f"nodes is the string {nodes!r}; expected a list of names: [{nodes!r}].")
     unknown = [node for node in nodes if node not in schedule.order]
     if unknown:
         raise ValueError(
@@ -169,7 +190,7 @@ def _check_nodes(nodes: Sequence[str], schedule: Schedule) -> None:
 def _check_key(
     key: PRNGKeyArray | None, run: Sequence[str], stages: Mapping[str, Callable[..., Any]]
 ) -> None:
-    drawing = [node for node in run if random_arguments(stages[node])]
+    drawing = [node for node in run if random_arguments(stages[node], required=True)]
     if key is None and drawing:
         raise ValueError(
             f"The nodes {listed(drawing)} draw random numbers, but no key was given; pass "

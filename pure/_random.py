@@ -17,14 +17,24 @@ def batch_key(key: PRNGKeyArray, node: str, origin: Origin) -> PRNGKeyArray:
 def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
     """One key for each record: a function of seed, node name, epoch and record id.
 
-    Hence a record is drawn alike whatever batch, order or graph it stands in.
+    Hence a record is drawn alike whatever batch, order or graph it stands in. The keys are
+    threefry keys, of whichever kind the seed key is.
     """
     fold = jax.random.fold_in
-    seed = fold(key, _stable_hash(f"record:{node}"))
+    seed = fold(_of_threefry(key), _stable_hash(f"record:{node}"))
     if len(origin.epochs) == 1:
         return jax.vmap(fold, in_axes=(None, 0))(fold(seed, origin.epochs[0]), origin.ids)
     seeds = jax.vmap(fold, in_axes=(None, 0))(seed, origin.epochs)
     return jax.vmap(fold)(seeds[origin.lap], origin.ids)
+
+
+def _of_threefry(key: PRNGKeyArray) -> PRNGKeyArray:
+    # Draws from a batch of keys of another kind, such as rbg, depend on the batch that they are in.
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        return key
+    words = jax.random.bits(key, (2,), "uint32")
+    derived: PRNGKeyArray = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return derived
 
 
 def _stable_hash(text: str) -> int:

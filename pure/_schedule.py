@@ -72,6 +72,9 @@ def graph_failures(
     """Everything that is wrong with a graph, one sentence or two for each failure."""
     if not nodes and not edges:
         return ["there are no nodes; pass at least one stage."]
+    unnamed = [name for name in [*nodes, *edges] if not isinstance(name, str) or not name]
+    if unnamed:
+        return [f"a node is named {unnamed[0]!r}; expected a string of at least one letter."]
     entries = [_entry_failures(name, before, nodes) for name, before in edges.items()]
     return [
         *(

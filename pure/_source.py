@@ -80,15 +80,25 @@ def _checked(name: str, leaf: Any) -> Any:
             f"Field {name} is a scalar; expected an array whose leading axis is the records. "
             "Repeat it for each record, or drop it."
         )
-    if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "iu":
-        fits = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
-        low, high = int(array.min()), int(array.max())
-        if low < fits.min or high > fits.max:
-            raise ValueError(
-                f"Field {name} holds integers from {low} to {high}, which {fits.dtype} cannot "
-                "hold; re-number them, or set `jax_enable_x64`."
-            )
+    if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "iuf":
+        _check_range(name, array)
     return array
+
+
+def _check_range(name: str, array: np.ndarray) -> None:
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype == array.dtype:
+        return
+    limits = np.finfo(dtype) if array.dtype.kind == "f" else np.iinfo(dtype)
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    low, high = finite.min(initial=0), finite.max(initial=0)
+    if low < limits.min or high > limits.max:
+        floats = array.dtype.kind == "f"
+        kind, mend = ("numbers", "re-scale") if floats else ("integers", "re-number")
+        raise ValueError(
+            f"Field {name} holds {kind} from {low} to {high}, which {dtype} cannot hold; "
+            f"{mend} them, or set `jax_enable_x64`."
+        )
 
 
 def _is_numeric(dtype: np.dtype[Any]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from ._names import listed
 from ._random import RecordKeys
@@ -15,22 +16,34 @@ RANDOM = ("key", "record_keys")
 
 
 def as_stage(stage: Callable[..., Any]) -> Callable[..., Any]:
-    """A callable pytree as it is; any other callable as a pytree without leaves."""
+    """A callable as a pytree: its leaves are its own arrays, those that a functools.partial binds
+    to it, or those of the object whose method it is; a function has none."""
     if not jax.tree_util.all_leaves([stage]):
         return stage
-    # `Partial` would hide the signature of a functools.partial.
-    hidden = isinstance(stage, functools.partial)
-    return _Bound(stage) if hidden else jax.tree_util.Partial(stage)
+    if inspect.ismethod(stage) and _arrays_only(stage.__self__):
+        return jax.tree_util.Partial(stage.__func__, stage.__self__)
+    if not isinstance(stage, functools.partial):
+        return jax.tree_util.Partial(stage)
+    if _arrays_only((stage.args, stage.keywords)):
+        return jax.tree_util.Partial(stage.func, *stage.args, **stage.keywords)
+    return _Bound(stage)  # `Partial` would hide the signature
 
 
-def random_arguments(stage: Callable[..., Any]) -> tuple[str, ...]:
-    """Which keys a stage declares: `key`, one a batch, and `record_keys`, one a record."""
+def random_arguments(stage: Callable[..., Any], *, required: bool = False) -> tuple[str, ...]:
+    """Which keys a stage declares: `key`, one a batch, and `record_keys`, one a record.
+
+    With `required`, only those without a default.
+    """
     if isinstance(stage, _PerRecord):
-        return ("record_keys",) if "key" in random_arguments(stage.fn) else ()
+        return ("record_keys",) if "key" in random_arguments(stage.fn, required=required) else ()
     signature = _signature(stage)
     keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = signature.parameters if signature else {}
-    return tuple(n for n in RANDOM if n in parameters and parameters[n].kind in keyword)
+    declared = {
+        name: parameter
+        for name, parameter in (signature.parameters if signature else {}).items()
+        if name in RANDOM and parameter.kind in keyword
+    }
+    return tuple(n for n, p in declared.items() if not required or p.default is p.empty)
 
 
 def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[str]) -> str | None:
@@ -78,6 +91,11 @@ class _Bound(eqx.Module):
         return self.fn(*batches, **keys)
 
 
+def _arrays_only(tree: Any) -> bool:
+    leaves = jax.tree.leaves(tree)
+    return bool(leaves) and all(isinstance(x, jax.Array | np.ndarray) for x in leaves)
+
+
 def _signature(stage: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(stage.fn if isinstance(stage, _Bound) else stage)
@@ -102,6 +120,8 @@ def type_name(stage: Callable[..., Any]) -> str:
         return type_name(stage.fn)
     if isinstance(stage, functools.partial):  # jax.tree_util.Partial is one
         return type_name(stage.func)
+    if isinstance(stage, type):
+        return stage.__name__
     stage = inspect.unwrap(stage)
     return stage.__name__ if inspect.isroutine(stage) else type(stage).__name__
 

@@ -47,6 +47,16 @@ class Stream(eqx.Module):
         batch_size: int,
         remainder: Remainder = "partial",
     ):
+        if not isinstance(source, AbstractSource):
+            raise TypeError(
+                f"source is of type {type(source).__name__}; expected a source: write "
+                "ArraySource(data)."
+            )
+        if not isinstance(order, AbstractOrder | None):
+            raise TypeError(
+                f"order is of type {type(order).__name__}; expected an order: write Shuffled(key), "
+                "or Sequential()."
+            )
         self.source = source
         self.order = Sequential() if order is None else order
         self.batching = Batching(source.size, batch_size, remainder)
@@ -86,6 +96,11 @@ class Stream(eqx.Module):
         divide the number of records, for then the batches differ in shape. If it does, a traced
         cursor that stands askew reads across the border of the epoch, as `"carry"` does.
         """
+        if not isinstance(cursor, Cursor):
+            raise TypeError(
+                f"cursor is of type {type(cursor).__name__}; expected a Cursor: write "
+                "stream.start(), or Cursor(epoch, offset)."
+            )
         if cursor.is_traced:
             return self._with(self.batching.in_trace())._take(_traced(cursor))
         after, batch, origin = self._take(Cursor(*cursor.as_ints()))
@@ -120,20 +135,30 @@ class Stream(eqx.Module):
     def marked(self, batch: Batch, output: Any) -> Any:
         """The output of a pipeline for `batch`; under `"pad"` it keeps the `valid` field.
 
-        **Errors:** under `"pad"`, TypeError if the output is not a dict to put it in.
+        **Errors:** under `"pad"`, TypeError if the output is not a dict to put it in, or has
+        another number of rows and no mask of its own.
         """
         if not isinstance(self.batching.remainder, Pad):
             return output
         valid = self.batching.remainder.valid
         if not isinstance(output, dict):
+            kind = "Array" if isinstance(output, jax.Array) else type(output).__name__
             raise TypeError(
                 f'remainder="pad" hands out the field `{valid}` with each batch, but the pipeline '
-                f"returned {type(output).__name__}; return a dict from the sink, or choose another "
-                'remainder, such as "drop".'
+                f"returned {kind}; return a dict from the sink, or choose another remainder, such "
+                'as "drop".'
             )
-        # A stage of its own may mark the rows anew, but arithmetic over all fields does not.
-        own = valid in output and jnp.result_type(output[valid]) == jnp.bool_
-        return output if own else {**output, valid: batch[valid]}
+        # A stage may mark the rows anew, but arithmetic over all fields does not.
+        if valid in output and jnp.result_type(output[valid]) == jnp.bool_:
+            return output
+        rows = batch[valid].shape
+        if any(jnp.shape(x)[:1] != rows for x in jax.tree.leaves(output)):
+            raise TypeError(
+                f"The sink changes the number of rows, {rows[0]}, so the field `{valid}` of "
+                f'remainder="pad" does not fit its output; return a boolean field `{valid}` for '
+                "the new rows from the sink."
+            )
+        return {**output, valid: batch[valid]}
 
     def _take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
         cursor = self.batching.settle(*cursor)

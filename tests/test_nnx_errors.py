@@ -502,12 +502,12 @@ SCANS = {
     ),
     'scan(lambda c, b: b["x"], init_carry=0.0)': (
         "TypeError",
-        "The step function returned float32[4]; with an init_carry it must return a pair (carry, "
+        "The step function returned float32[4]; with a carry it must return a pair (carry, "
         "y): return carry, None if there is nothing to stack.",
     ),
     "scan(lambda c, b: (c, 0, 0), init_carry=0.0)": (
         "TypeError",
-        "The step function returned tuple; with an init_carry it must return a pair (carry, y): "
+        "The step function returned tuple; with a carry it must return a pair (carry, y): "
         "return carry, None if there is nothing to stack.",
     ),
     "scan(narrowed, init_carry=two)": (

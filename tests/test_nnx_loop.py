@@ -258,8 +258,8 @@ def test_fewer_records_than_the_position_begin_the_next_epoch() -> None:
     pipeline = linear()
     pipeline.seek(offset=8)
     pipeline.source = counting(5)
-    assert xs(pipeline.step()) == [3, 4]
-    assert place(pipeline) == (2, 0)
+    assert xs(pipeline.step()) == [0, 1, 2, 3]
+    assert place(pipeline) == (1, 4)
 
 
 def test_reading_the_position_length_or_outputs_moves_nothing() -> None:
@@ -287,3 +287,20 @@ def test_stages_stand_each_after_its_predecessors() -> None:
     assert pipeline.stages[0] is one and pipeline.stages[2] is two
     assert list(pipeline.nodes) == ["scale", "same", "scale_1"]
     assert pipeline.nodes["scale_1"] is two
+
+
+def test_a_change_inside_a_loop_counts_from_the_next_batch_on() -> None:
+    pipeline = linear(Scale(1.0))
+    seen: list[list[float]] = []
+    for batch in pipeline:
+        seen.append(xs(batch))
+        pipeline.batch_size = 3
+        pipeline.nodes["scale"] = Scale(10.0)
+    assert seen == [[0, 1, 2, 3], [40, 50, 60], [70, 80, 90]]
+
+
+def test_a_loop_that_begins_where_no_full_batch_is_left_is_the_whole_next_epoch() -> None:
+    pipeline = linear(remainder="drop")
+    pipeline.seek(offset=4)
+    pipeline.batch_size = 7
+    assert [xs(batch) for batch in pipeline] == [[0, 1, 2, 3, 4, 5, 6]]

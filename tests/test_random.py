@@ -208,3 +208,25 @@ def test_the_key_of_a_batch_does_not_depend_on_its_records() -> None:
 
 def test_batch_and_record_keys_of_one_node_never_meet(known: Draws) -> None:
     assert tuple(batch_draw(0, 3)) not in known.values()
+
+
+@pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
+def test_a_record_is_drawn_alike_in_any_batch_also_with_keys_of_another_kind(kind: str) -> None:
+    noise = dp.per_record(lambda record, *, key: jax.random.normal(key))
+    key = jax.random.key(0, impl=kind)
+    draws = [
+        np.concatenate(
+            [
+                batch
+                for _, batch in dp.epoch(
+                    dp.Pipeline.linear([noise]),
+                    dp.Stream(dp.ArraySource(np.zeros(6)), batch_size=batch_size),
+                    dp.Cursor(0, 0),
+                    key=key,
+                )
+            ]
+        )
+        for batch_size in (2, 3, 6)
+    ]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    np.testing.assert_array_equal(draws[0], draws[2])

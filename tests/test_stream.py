@@ -338,3 +338,12 @@ def test_a_scan_of_no_batches_is_refused(length: int) -> None:
     assert str(error.value) == (
         f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
     )
+
+
+def test_a_sink_that_changes_the_rows_must_mark_them() -> None:
+    with pytest.raises(TypeError) as error:
+        padded_step(lambda batch: {"x": jnp.repeat(batch["x"], 2)})
+    assert str(error.value) == (
+        'The sink changes the number of rows, 4, so the field `mask` of remainder="pad" does not '
+        "fit its output; return a boolean field `mask` for the new rows from the sink."
+    )
