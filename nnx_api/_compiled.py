@@ -10,6 +10,7 @@ from jax.core import Tracer
 from ._records import Records
 
 _MOST_PROGRAMS = 32
+_FLAX_OWN = frozenset({"_pytree__state", "_pytree__nodes"})
 _NODES = (nnx.Pytree, nnx.Variable)
 _ATOMS = frozenset({type(None), bool, int, float, str, type, types.FunctionType})
 
@@ -155,14 +156,15 @@ def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
         seen.append(kind)
         if id(node) in above:
             return
-        children: Any = node
-        if not issubclass(kind, list | tuple | set):
-            named = node if issubclass(kind, dict) else vars(node)
-            seen.extend(named)
-            children = named.values()
         above = (*above, id(node))
-        for child in children:
-            _see(child, seen, above)
+        if issubclass(kind, list | tuple | set):
+            for child in node:
+                _see(child, seen, above)
+            return
+        for name, child in (node if issubclass(kind, dict) else vars(node)).items():
+            if name not in _FLAX_OWN:
+                seen.append(name)
+                _see(child, seen, above)
     else:
         seen.append(node)
         for leaf in jax.tree.leaves(node, is_leaf=lambda x: isinstance(x, _NODES)):

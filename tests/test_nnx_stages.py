@@ -170,8 +170,8 @@ def test_an_operator_that_sets_a_variable_is_told_what_to_do() -> None:
         linear(Drawing()).step()
     assert error.value.__notes__[:2] == [
         "Drawing.apply works on one record of many at once, so it cannot set a Variable. For "
-        "random numbers declare `key` in apply; to keep state, write an nnx.Module whose __call__ takes "
-        "the batch.",
+        "random numbers declare `key` in apply; to keep state, write an nnx.Module whose __call__ "
+        "takes the batch.",
         "This happened in node `drawing` (Drawing).",
     ]
 
