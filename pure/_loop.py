@@ -100,7 +100,9 @@ def _output(
 def pair(result: Any) -> tuple[Any, Any]:
     """What a step function with a carry returned, `(carry, y)`; refuse anything else."""
     if not isinstance(result, tuple) or len(result) != 2:
-        kind = jax.typeof(result) if isinstance(result, jax.Array) else type(result).__name__
+        kind = type(result).__name__
+        if isinstance(result, jax.Array):
+            kind = f"{result.dtype}{list(result.shape)}"
         raise TypeError(
             f"The step function returned {kind}; with a carry it must "
             "return a pair (carry, y): return carry, None if there is nothing to stack."

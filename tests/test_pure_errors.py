@@ -16,6 +16,51 @@ graph = lambda stage: dp.Pipeline.from_dag(nodes={"crop": stage}, edges={"crop":
 """
 
 WRONG = {
+    "dp.Pad(3)": (
+        "TypeError",
+        'Pad was given 3 of type int; expected the name of the field to add: Pad("valid").',
+    ),
+    'dp.Stream({"x": np.zeros(6)}, batch_size=2)': (
+        "TypeError",
+        "source is of type dict; expected a source: write ArraySource(data).",
+    ),
+    "dp.Stream(source, jax.random.PRNGKey(0), batch_size=2)": (
+        "TypeError",
+        "order is of type ArrayImpl; expected an order: write Shuffled(key), or Sequential().",
+    ),
+    "dp.step(pipeline, stream, (0, 0))": (
+        "TypeError",
+        "cursor is of type tuple; expected a Cursor: write stream.start(), or "
+        "Cursor(epoch, offset).",
+    ),
+    "dp.Pipeline.linear(body)": (
+        "TypeError",
+        "stages is of type function; expected a list of stages: write [normalize, augment].",
+    ),
+    'dp.outputs(pipeline, {}, "lambda")': (
+        "TypeError",
+        "nodes is the string 'lambda'; expected a list of names: ['lambda'].",
+    ),
+    'dp.apply(dp.Pipeline.linear([lambda batch: "x"]), {})': (
+        "TypeError",
+        "Node `lambda` returned a str in its output; expected a batch, a pytree of arrays. Return "
+        "arrays alone.",
+    ),
+    "dp.scan(lambda c, b: c, 0, pipeline, stream, stream.start(), length=1)": (
+        "TypeError",
+        "The step function returned int32[]; with a carry it must return a pair (carry, y): return "
+        "carry, None if there is nothing to stack.",
+    ),
+    'dp.Pipeline.from_dag(nodes={1: lambda batch: batch}, edges={1: []}, sink="a")': (
+        "ValueError",
+        "The graph cannot be built:\n  - a node is named 1; expected a string of at least one "
+        "letter.",
+    ),
+    'dp.ArraySource({"x": np.array([1e300])})': (
+        "ValueError",
+        "Field `x` holds numbers from 0.0 to 1e+300, which float32 cannot hold; re-scale them, or "
+        "set `jax_enable_x64`.",
+    ),
     'dp.Stream(source, batch_size="4")': (
         "TypeError",
         "batch_size is '4' of type str; expected an int.",
@@ -66,6 +111,7 @@ WRONG = {
 }
 
 RIGHT = [
+    'dp.ArraySource({"x": np.array([1.0, np.inf, np.nan])})',
     "dp.Stream(source, batch_size=np.int64(2))",
     'dp.Stream(source, batch_size=2, remainder=dp.Pad("mask"))',
     "scan(np.int64(2))",
