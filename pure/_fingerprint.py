@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from ._pipeline import Pipeline
+from ._stage import type_name
 from ._stream import Stream
 
 _SAMPLES = 64
@@ -17,27 +18,19 @@ def fingerprint(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> dict[s
 
     `source` covers fields, shapes, dtypes, the number of records and up to 64 of them, evenly
     spaced; `order` the way of shuffling and its key; `seed` the key of the draws; `graph` the
-    edges, the sink and the types of the stages, not their parameters.
+    edges, the sink and the names of the stages' types, not their parameters.
     """
-    spots = np.linspace(0, stream.source.size - 1, min(_SAMPLES, stream.source.size)).astype(
-        np.uint32
-    )
+    size = stream.source.size
+    spots = np.linspace(0, size - 1, min(_SAMPLES, size)).astype(np.uint32)
     rows = jax.tree_util.tree_leaves_with_path(stream.source.rows(jnp.asarray(spots)))
     order, structure = jax.tree.flatten(stream.order)
-    types = sorted((name, _type(stage)) for name, stage in pipeline.stages.items())
+    types = sorted((name, type_name(stage)) for name, stage in pipeline.stages.items())
     return {
-        "source": _digest(
-            stream.source.size, *((jax.tree_util.keystr(p), _content(x)) for p, x in rows)
-        ),
+        "source": _digest(size, *((jax.tree_util.keystr(path), _content(x)) for path, x in rows)),
         "order": _digest(structure, *map(_content, order)),
         "seed": _digest(_content(key)),
         "graph": _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types),
     }
-
-
-def _type(stage: Any) -> str:
-    stage = stage.func if isinstance(stage, jax.tree_util.Partial) else type(stage)
-    return str(getattr(stage, "__qualname__", type(stage).__qualname__))
 
 
 def _content(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:

@@ -28,6 +28,13 @@ class Pipeline(eqx.Module):
     stages: dict[str, Callable[..., Any]]
     schedule: Schedule = eqx.field(static=True)
 
+    def __check_init__(self) -> None:
+        if set(self.stages) != set(self.schedule.order):
+            raise ValueError(
+                f"The stages are {listed(self.stages)}, but the schedule is one of "
+                f"{listed(self.schedule.order)}; build both by Pipeline.from_dag."
+            )
+
     @classmethod
     def linear(cls, stages: Sequence[Callable[..., Any]]) -> "Pipeline":
         """Stages in a row: each reads the output of the one before it.

@@ -25,9 +25,9 @@ class ArraySource(AbstractSource):
     """A pytree of arrays in memory whose leading axes are the records.
 
     Arrays become JAX arrays: without `jax_enable_x64`, 64-bit numbers become 32-bit ones, and
-    integers that would not fit are refused.
+    numbers that would not fit are refused.
 
-    **Errors:** ValueError for no leaves, zero records, leading axes of different length, integers
+    **Errors:** ValueError for no leaves, zero records, leading axes of different length, numbers
     too large; TypeError for arrays of strings or objects. Each names the field.
     """
 

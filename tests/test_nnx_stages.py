@@ -13,7 +13,13 @@ from flax import nnx
 from flax.errors import TraceContextError
 
 import dagrax.pure as dp
-from dagrax.nnx_api import Element, OperatorModule, Pipeline
+from dagrax.nnx_api import (
+    BrightnessOperator,
+    Element,
+    NoiseOperator,
+    OperatorModule,
+    Pipeline,
+)
 from tests.nnx_zoo import linear, xs
 from tests.zoo import Batch
 
@@ -174,6 +180,17 @@ def test_an_operator_that_sets_a_variable_is_told_what_to_do() -> None:
         "takes the batch.",
         "This happened in node `drawing` (Drawing).",
     ]
+
+
+def test_an_operator_that_draws_needs_keys_and_another_needs_none() -> None:
+    batch = {"x": jnp.zeros(3)}
+    assert BrightnessOperator(2.0, field="x")(batch)["x"].tolist() == [2, 2, 2]
+    with pytest.raises(ValueError) as error:
+        NoiseOperator(field="x")(batch)
+    assert str(error.value) == (
+        "NoiseOperator draws random numbers, but was given no keys; pass "
+        "record_keys=jax.random.split(key, records)."
+    )
 
 
 def test_a_setting_without_a_hash_is_refused() -> None:

@@ -16,6 +16,10 @@ graph = lambda stage: dp.Pipeline.from_dag(nodes={"crop": stage}, edges={"crop":
 """
 
 WRONG = {
+    'dp.Pipeline({"a": body}, dp.Schedule({"b": []}, "b"))': (
+        "ValueError",
+        "The stages are `a`, but the schedule is one of `b`; build both by Pipeline.from_dag.",
+    ),
     "dp.Pad(3)": (
         "TypeError",
         'Pad was given 3 of type int; expected the name of the field to add: Pad("valid").',
