@@ -1,16 +1,19 @@
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from ._pipeline import Pipeline
 
 
-class EpochIterator:
+Batch = TypeVar("Batch")
+
+
+class EpochIterator(Generic[Batch]):
     """The batches from a pipeline's cursor to the end of its epoch.
 
     The position is the pipeline's own: breaking off leaves it behind the last batch handed out.
     """
 
-    def __init__(self, pipeline: "Pipeline"):
+    def __init__(self, pipeline: "Pipeline[Any, Batch]"):
         if pipeline.cursor.is_traced:
             raise TypeError(
                 "The pipeline is iterated over inside a trace (jit, scan, vmap), where its "
@@ -20,12 +23,13 @@ class EpochIterator:
         self._pipeline = pipeline
         self._epoch = pipeline._current_epoch()
 
-    def __iter__(self) -> "EpochIterator":
+    def __iter__(self) -> "EpochIterator[Batch]":
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Batch:
         try:
-            return self._pipeline._advance(self._epoch)
+            batch: Batch = self._pipeline._advance(self._epoch)
+            return batch
         except StopIteration:
             self._epoch = -1  # an iterator that has ended stays ended
             raise

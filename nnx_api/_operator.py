@@ -2,43 +2,62 @@ import abc
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic
 
 import flax.errors
 import jax
 import jax.numpy as jnp
+import typing_extensions as te
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 import dagrax.pure as dp
 
+Record = te.TypeVar("Record", bound=Mapping[str, Any], default=dict[str, Any])
+_Other = te.TypeVar("_Other", bound=Mapping[str, Any])
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Element:
-    """One record on its way through an operator: `data` maps its fields to arrays."""
+class Element(Generic[Record]):
+    """One record on its way through an operator: `data` maps its fields to arrays.
 
-    data: dict[str, Any]
+    `Element[Image]` is one whose record is the TypedDict `Image`.
+    """
 
-    def update_data(self, fields: Mapping[str, Any]) -> "Element":
+    data: Record
+
+    def update_data(self, fields: Mapping[str, Any]) -> "Element[Record]":
         """This element with some fields set, the others kept."""
-        return Element({**self.data, **fields})
+        data: Any = {**self.data, **fields}
+        return Element(data)
 
-    def replace(self, *, data: dict[str, Any]) -> "Element":
-        """This element with other data."""
-        return dataclasses.replace(self, data=data)
+    def replace(self, *, data: _Other) -> "Element[_Other]":
+        """An element with other data."""
+        return Element(data)
 
 
-class OperatorModule(nnx.Module):
+class OperatorModule(nnx.Module, dp.AbstractContracted):
     """A stage written for one record: `apply` takes an Element and returns an Element.
 
     The pipeline maps it over the batch. A stochastic operator declares a keyword `key` in `apply`
-    and receives its record's own key.
+    and receives its record's own key. Annotated as `apply(self, element: Element[Image]) ->
+    Element[Image]`, it is checked against the fields of one record.
     """
 
     @abc.abstractmethod
-    def apply(self, *args: Any, **kwargs: Any) -> Element:
+    def apply(self, *args: Any, **kwargs: Any) -> Element[Any]:
         """`apply(self, element)` or `apply(self, element, *, key)`: one record in, one out."""
+
+    def contract(self, inputs: int) -> dp.Contract:
+        """What `apply` says of one record, its Elements opened."""
+        own = dp.contract_of(self.apply, inputs)
+        return dp.Contract(
+            inputs=tuple((name, _record(annotation)) for name, annotation in own.inputs),
+            output=_record(own.output),
+            per_record=True,
+            owner=self,
+        )
 
     def __call__(
         self, batch: dict[str, Any], *, record_keys: dp.RecordKeys | None = None
@@ -76,7 +95,8 @@ class OperatorModule(nnx.Module):
                 f"{type(self).__name__}.apply returned {type(output).__name__}; expected an "
                 "Element: return element.update_data({...})."
             )
-        return output.data
+        data: dict[str, Any] = output.data
+        return data
 
 
 class BrightnessOperator(OperatorModule):
@@ -91,7 +111,7 @@ class BrightnessOperator(OperatorModule):
         self.strength = nnx.Param(jnp.asarray(strength, jnp.float32))
         self.field = field
 
-    def apply(self, element: Element) -> Element:
+    def apply(self, element: Element[Any]) -> Element[Any]:
         value = _floating(self, element, self.field)
         return element.update_data({self.field: value + self.strength[...].astype(value.dtype)})
 
@@ -108,7 +128,7 @@ class NoiseOperator(OperatorModule):
         self.strength = nnx.Param(jnp.asarray(strength, jnp.float32))
         self.field = field
 
-    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+    def apply(self, element: Element[Any], *, key: PRNGKeyArray) -> Element[Any]:
         value = _floating(self, element, self.field)
         noise = jax.random.normal(key, value.shape, value.dtype)
         return element.update_data(
@@ -116,7 +136,11 @@ class NoiseOperator(OperatorModule):
         )
 
 
-def _floating(operator: OperatorModule, element: Element, field: str) -> Shaped[Array, "..."]:
+def _record(annotation: Any) -> Any:
+    return te.get_args(annotation)[0] if te.get_origin(annotation) is Element else Any
+
+
+def _floating(operator: OperatorModule, element: Element[Any], field: str) -> Shaped[Array, "..."]:
     name = type(operator).__name__
     if field not in element.data:
         raise ValueError(

@@ -1,12 +1,14 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
 
 import flax.errors
 import jax
 import numpy as np
+import typing_extensions as te
 from flax import nnx
 from jax.core import Tracer
+from jaxtyping import PyTree
 
 import dagrax.pure as dp
 
@@ -14,6 +16,12 @@ from ._compiled import Bound, Programs, is_traced, raw, same_structure, seen_in
 from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
+
+In = te.TypeVar("In", default=Any)
+Out = te.TypeVar("Out", default=Any)
+_Modules = TypeVarTuple("_Modules")
+_Carry = TypeVar("_Carry")
+_Y = TypeVar("_Y")
 
 
 class _Unseen:
@@ -25,19 +33,26 @@ class _Unseen:
     _programs: Programs
 
 
-class Pipeline(_Unseen, nnx.Module):
+class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
     is named after its type: `noise`, `noise_1`, … (`from_dag` takes names and a graph.) `rngs`
     seeds every draw (stream `pipeline`). `remainder` says what becomes of the records that do not
     fill a last batch: `"partial"`, `"drop"`, `"pad"` or `"carry"`, as in `dagrax.pure.Stream`.
+    `dims` names axes that mean the same size at all nodes, as `batch` does: a list, or a dict of
+    sizes.
+
+    Every stage is run once on the shapes of a batch, without data, and held to its annotations, as
+    by `dagrax.pure.check`. `Pipeline[In, Out]` tells a type checker the batches of the source and
+    of the sink; what is left out is `Any`.
 
     `len(pipeline)` is the number of batches of an epoch that starts at offset 0. A `for` runs to
     the end of the current epoch. Parameters of the stages are leaves of `nnx.state(pipeline)`.
 
-    **Errors:** ValueError or TypeError, before any computation, for a graph that cannot be built,
-    a batch size or a remainder that cannot work, and arguments of the wrong kind.
+    **Errors:** ValueError or TypeError, before any computation, for a graph that cannot be built
+    or does not fit the source, a batch size or a remainder that cannot work, and arguments of the
+    wrong kind.
     """
 
     __slots__ = ()
@@ -45,11 +60,12 @@ class Pipeline(_Unseen, nnx.Module):
     def __init__(
         self,
         *,
-        source: Source,
-        stages: Sequence[Callable[..., Any]] | dp.Pipeline,
+        source: Source[In],
+        stages: Sequence[Callable[..., Any]] | dp.Pipeline[In, Out],
         batch_size: int,
         rngs: nnx.Rngs,
         remainder: dp.Remainder = "partial",
+        dims: dp.Dims = (),
     ):
         if not isinstance(source, Source):
             raise TypeError(
@@ -61,28 +77,33 @@ class Pipeline(_Unseen, nnx.Module):
                 f"stages is of type {type(stages).__name__}; expected a list of stages: write "
                 "stages=[normalize, augment]. A graph goes to Pipeline.from_dag(nodes=…, edges=…)."
             )
-        graph = stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
+        graph: dp.Pipeline[In, Out] = (
+            stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
+        )
         self.source = source
         self.nodes: dict[str, Any] = nnx.data(_nodes(graph))
         self._schedule = graph.schedule
+        self._dims = dp.declared(dims, graph.dims)
         self._batch_size = batch_size
         self._remainder: dp.Remainder = remainder
         self._stream()
         self._seed = Seed(draw_seed(rngs, "pipeline"))
         self._epoch, self._offset = map(Position, _scalars(dp.Cursor(0, 0)))
+        self.check()
 
     @classmethod
     def from_dag(
         cls,
         *,
-        source: Source,
+        source: Source[In],
         nodes: Mapping[str, Callable[..., Any]],
         edges: Mapping[str, Sequence[str]],
         sink: str,
         batch_size: int,
         rngs: nnx.Rngs,
         remainder: dp.Remainder = "partial",
-    ) -> "Pipeline":
+        dims: dp.Dims = (),
+    ) -> "Pipeline[In, Out]":
         """A pipeline through a graph of named stages.
 
         `edges` maps each node to its predecessors, whose outputs it is called with in that order;
@@ -91,7 +112,7 @@ class Pipeline(_Unseen, nnx.Module):
         """
         return cls(
             source=source,
-            stages=dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink=sink),
+            stages=dp.Pipeline[In, Out].from_dag(nodes=nodes, edges=edges, sink=sink, dims=dims),
             batch_size=batch_size,
             rngs=rngs,
             remainder=remainder,
@@ -160,26 +181,34 @@ class Pipeline(_Unseen, nnx.Module):
 
     def describe(self) -> str:
         """A table of the nodes as they run: what each reads, is, and puts out."""
-        bound, batching = self._bind(seen_in(self))
-        static = batching.batch_size, self._schedule.executed
-        specs = bound.spec(self._kept(), _outputs, static, _scalars(dp.Cursor(0, 0)), None)
-        return dp.describe(self._graph(), self._stream(), specs)
+        return dp.describe(self._graph(), self._stream(), self.check())
+
+    def check(self) -> dict[str, PyTree[jax.ShapeDtypeStruct]]:
+        """The shapes and dtypes of every node's output, as `dagrax.pure.check` gives them.
+
+        Done at construction; worth repeating after a stage was replaced. **Errors:** a ValueError
+        that lists every field of every node that does not fit.
+        """
+        findings: dp.Findings = Bound(self, []).spec(Programs(), _survey, ())
+        findings.raise_failures()
+        return findings.outputs
 
     def __len__(self) -> int:
         return self._stream().steps_per_epoch
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, batch: In) -> Out:
         """The output of the sink for a batch of your own, at no cost to the position.
 
         Its records count as the records 0, 1, … of epoch 0 where a stage draws.
         """
         return dp.apply(self._graph(), batch, key=self._seed.get_value(), origin=self._current())
 
-    def step(self) -> Any:
+    def step(self) -> Out:
         """The next batch, through the stages, by a compiled call."""
-        return self._advance()
+        output: Out = self._advance()
+        return output
 
-    def __iter__(self) -> EpochIterator:
+    def __iter__(self) -> EpochIterator[Out]:
         return EpochIterator(self)
 
     def outputs(self, *nodes: str, batch: Any = None) -> dict[str, Any]:
@@ -206,12 +235,39 @@ class Pipeline(_Unseen, nnx.Module):
         )
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
 
+    @overload
+    def scan(self, step_fn: Callable[[Out], _Y], *, length: int) -> _Y: ...
+    @overload
+    def scan(
+        self,
+        step_fn: Callable[[Unpack[_Modules], Out], _Y],
+        *,
+        length: int,
+        modules: tuple[*_Modules],
+    ) -> _Y: ...
+    @overload
+    def scan(
+        self,
+        step_fn: Callable[[_Carry, Out], tuple[_Carry, _Y]],
+        *,
+        length: int,
+        init_carry: _Carry,
+    ) -> tuple[_Carry, _Y]: ...
+    @overload
+    def scan(
+        self,
+        step_fn: Callable[[_Carry, Unpack[_Modules], Out], tuple[_Carry, _Y]],
+        *,
+        length: int,
+        modules: tuple[*_Modules],
+        init_carry: _Carry,
+    ) -> tuple[_Carry, _Y]: ...
     def scan(
         self,
         step_fn: Callable[..., Any],
         *,
         length: int,
-        modules: tuple[nnx.Pytree, ...] = (),
+        modules: tuple[Any, ...] = (),
         init_carry: Any = None,
     ) -> Any:
         """`length` batches as one XLA loop; the Variables of stages and `modules` are its carry.
@@ -256,12 +312,14 @@ class Pipeline(_Unseen, nnx.Module):
 
     # Where the pure core meets the Variables: read them, one pure call, write them back.
 
-    def _graph(self) -> dp.Pipeline:
+    def _graph(self) -> dp.Pipeline[In, Out]:
         # Checked anew: a node may have been replaced.
         edges, sink = dict(self._schedule.edges), self._schedule.sink
-        return dp.Pipeline.from_dag(nodes=self.nodes, edges=edges, sink=sink)
+        return dp.Pipeline[In, Out].from_dag(
+            nodes=self.nodes, edges=edges, sink=sink, dims=dict(self._dims)
+        )
 
-    def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream:
+    def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
         source, order = self.source.pure()
         return dp.Stream(
             source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
@@ -285,7 +343,7 @@ class Pipeline(_Unseen, nnx.Module):
         if epoch is not None and batching.settle(*self.cursor).epoch != epoch:
             raise StopIteration
 
-    def _traced_step(self, stream: dp.Stream) -> Any:
+    def _traced_step(self, stream: dp.Stream[In]) -> Any:
         cursor, batch, origin = stream.take(self.cursor)
         output = stream.marked(batch, self._through(batch, origin))
         self._go(cursor)
@@ -351,7 +409,7 @@ class Pipeline(_Unseen, nnx.Module):
         return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
 
 
-def _nodes(graph: dp.Pipeline) -> dict[str, Any]:
+def _nodes(graph: dp.Pipeline[Any, Any]) -> dict[str, Any]:
     nodes: dict[str, Any] = {}
     for name, stage in graph.stages.items():
         # A module that is no pytree is still one to flax.
@@ -388,14 +446,22 @@ def _scalars(cursor: dp.Cursor) -> dp.Cursor:
     return dp.Cursor(*(np.asarray(x, np.uint32) for x in cursor))
 
 
-def _read(pipeline: Pipeline, cursor: dp.Cursor, length: int) -> Any:
+def _survey(pipeline: Pipeline[Any, Any]) -> dp.Findings:
+    return dp.survey(pipeline._graph(), pipeline._stream(), pipeline._seed.get_value())
+
+
+def _read(pipeline: Pipeline[Any, Any], cursor: dp.Cursor, length: int) -> Any:
     stream = pipeline._stream()
     batch, origin = stream.read(cursor, length)
     return stream.marked(batch, pipeline._through(batch, origin))
 
 
 def _outputs(
-    pipeline: Pipeline, cursor: dp.Cursor, batch: Any, length: int | None, nodes: tuple[str, ...]
+    pipeline: Pipeline[Any, Any],
+    cursor: dp.Cursor,
+    batch: Any,
+    length: int | None,
+    nodes: tuple[str, ...],
 ) -> dict[str, Any]:
     origin, stream = None, pipeline._stream()
     if batch is None and length is None:
@@ -410,7 +476,7 @@ def _outputs(
 
 
 def _scan(
-    everything: tuple[Pipeline, tuple[nnx.Pytree, ...]],
+    everything: tuple[Pipeline[Any, Any], tuple[nnx.Pytree, ...]],
     cursor: dp.Cursor,
     init_carry: Any,
     step_fn: Callable[..., Any],

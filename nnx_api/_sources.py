@@ -1,9 +1,10 @@
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, Generic
 
 import jax
 import numpy as np
+import typing_extensions as te
 from flax import nnx
 from jaxtyping import PyTree, Shaped
 
@@ -11,13 +12,20 @@ import dagrax.pure as dp
 
 from ._records import Records, Seed
 
+Batch = te.TypeVar("Batch", default=Any)
 
-class Source(nnx.Module):
+
+class Source(nnx.Module, Generic[Batch]):
     """Where a pipeline's records come from, and in which order."""
 
     @abc.abstractmethod
-    def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
+    def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         """The same source and order for the pure core, over this module's arrays."""
+
+    @property
+    def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """The shapes and dtypes of one record; no data are read."""
+        return self.pure()[0].element_spec
 
     def __len__(self) -> int:
         return self.pure()[0].size
@@ -30,8 +38,8 @@ class MemorySourceConfig:
     shuffle: bool = False
 
 
-class MemorySource(Source):
-    """Records in memory.
+class MemorySource(Source[Batch]):
+    """Records in memory; `MemorySource[Images]` tells a type checker what their batches are.
 
     `data` is a pytree of arrays whose leading axes are the records, or a list of records of equal
     structure and shapes. `rngs` seeds the order (stream `shuffle`); it may be left out where
@@ -61,7 +69,7 @@ class MemorySource(Source):
         self.data = Records(dp.ArraySource(_stacked(data) if isinstance(data, list) else data).data)
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
-    def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
+    def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         if not isinstance(self.data, Records):
             raise TypeError(
                 f"source.data is of type {type(self.data).__name__}; expected Records: to replace "

@@ -6,6 +6,12 @@ from ._batching import Pad as Pad
 from ._batching import Remainder as Remainder
 from ._batching import check_length as check_length
 from ._carry import check_carry as check_carry
+from ._check import Findings as Findings
+from ._check import check as check
+from ._check import survey as survey
+from ._contract import AbstractContracted as AbstractContracted
+from ._contract import Contract as Contract
+from ._contract import contract_of as contract_of
 from ._describe import describe as describe
 from ._fingerprint import fingerprint as fingerprint
 from ._loop import check_arguments as check_arguments
@@ -17,8 +23,10 @@ from ._order import AbstractOrder as AbstractOrder
 from ._order import Sequential as Sequential
 from ._order import Shuffled as Shuffled
 from ._origin import Origin as Origin
+from ._pipeline import Dims as Dims
 from ._pipeline import Pipeline as Pipeline
 from ._pipeline import apply as apply
+from ._pipeline import declared as declared
 from ._pipeline import outputs as outputs
 from ._random import RecordKeys as RecordKeys
 from ._schedule import Schedule as Schedule

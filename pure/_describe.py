@@ -1,14 +1,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-
-from ._pipeline import Pipeline, outputs
-from ._source import field_name
+from ._check import check
+from ._pipeline import Pipeline
+from ._spec import fields_text
 from ._stage import type_name
 from ._stream import Stream
+
+_NOT_RUN = "not run: it does not lead to the sink"
 
 
 def describe(pipeline: Pipeline, stream: Stream, specs: Mapping[str, Any] | None = None) -> str:
@@ -18,16 +17,15 @@ def describe(pipeline: Pipeline, stream: Stream, specs: Mapping[str, Any] | None
     without reading data. A node from which the sink cannot be reached is listed as not run.
     """
     schedule, batching = pipeline.schedule, stream.batching
-    ids = jax.ShapeDtypeStruct((stream.batching.batch_size,), jnp.uint32)
-    batch = eqx.filter_eval_shape(stream.source.rows, ids)
-    found = _found(pipeline, batch) if specs is None else specs
-    head = ("source", "", type(stream.source).__name__, _spec(batch))
+    executed = schedule.executed
+    found = check(pipeline, stream) if specs is None else specs
+    head = ("source", "", type(stream.source).__name__, fields_text(stream.batch_spec))
     rows = [
         (
             name + (" (sink)" if name == schedule.sink else ""),
             ", ".join(schedule.predecessors(name)) or "source",
             type_name(pipeline.stages[name]),
-            _spec(found[name]) if name in found else "not run: it does not lead to the sink",
+            fields_text(found[name]) if name in executed else _NOT_RUN,
         )
         for name in schedule.order
     ]
@@ -38,21 +36,7 @@ def describe(pipeline: Pipeline, stream: Stream, specs: Mapping[str, Any] | None
     )
 
 
-def _found(pipeline: Pipeline, batch: Any) -> dict[str, Any]:
-    key = jax.eval_shape(jax.random.key, 0)
-    executed = pipeline.schedule.executed
-    specs: dict[str, Any] = eqx.filter_eval_shape(outputs, pipeline, batch, executed, key=key)
-    return specs
-
-
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
     return "\n".join(lines)
-
-
-def _spec(batch: Any) -> str:
-    leaves = jax.tree_util.tree_leaves_with_path(batch)
-    return ", ".join(f"{field_name(path)} {x.dtype}{list(x.shape)}" for path, x in leaves).replace(
-        "`", ""
-    )

@@ -10,14 +10,21 @@ from jaxtyping import PRNGKeyArray
 from ._batching import Cursor
 from ._origin import Origin
 from ._pipeline import Pipeline, apply
-from ._stream import Batch, Stream
+from ._stream import Stream
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 _Carry = TypeVar("_Carry")
+_Y = TypeVar("_Y")
 
 
 def step(
-    pipeline: Pipeline, stream: Stream, cursor: Cursor, *, key: PRNGKeyArray | None = None
-) -> tuple[Cursor, Any]:
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    cursor: Cursor,
+    *,
+    key: PRNGKeyArray | None = None,
+) -> tuple[Cursor, _Out]:
     """The next batch, through the pipeline: `(cursor behind it, output of the sink)`.
 
     Outside a trace, the `"partial"` policy gives a short last batch. `key` is needed where a stage
@@ -28,8 +35,12 @@ def step(
 
 
 def epoch(
-    pipeline: Pipeline, stream: Stream, cursor: Cursor, *, key: PRNGKeyArray | None = None
-) -> Iterator[tuple[Cursor, Any]]:
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    cursor: Cursor,
+    *,
+    key: PRNGKeyArray | None = None,
+) -> Iterator[tuple[Cursor, _Out]]:
     """Every `step` from the cursor to the end of its epoch, compiled, for a Python loop.
 
     Yields `(cursor behind the batch, output of the sink)`. A short last batch under `"partial"`
@@ -47,15 +58,15 @@ def epoch(
 
 
 def scan(
-    body: Callable[[_Carry, Any], tuple[_Carry, Any]],
+    body: Callable[[_Carry, _Out], tuple[_Carry, _Y]],
     carry: _Carry,
-    pipeline: Pipeline,
-    stream: Stream,
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
     cursor: Cursor,
     *,
     key: PRNGKeyArray | None = None,
     length: int,
-) -> tuple[Cursor, _Carry, Any]:
+) -> tuple[Cursor, _Carry, _Y]:
     """`length` steps as one XLA loop of `body(carry, batch) -> (carry, y)`.
 
     Returns the cursor behind the last batch, the last carry, and the stacked `y`. The data set is
@@ -65,7 +76,7 @@ def scan(
     """
     check_arguments(body, ("carry", "batch"))
 
-    def through(carry: _Carry, batch: Batch, origin: Origin) -> tuple[_Carry, Any]:
+    def through(carry: _Carry, batch: _In, origin: Origin) -> tuple[_Carry, _Y]:
         return pair(body(carry, _output(pipeline, stream, batch, origin, key)))
 
     return stream.scan(through, carry, cursor, length)
@@ -92,7 +103,11 @@ def check_arguments(body: Callable[..., Any], names: tuple[str, ...]) -> None:
 
 
 def _output(
-    pipeline: Pipeline, stream: Stream, batch: Batch, origin: Origin, key: PRNGKeyArray | None
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    batch: _In,
+    origin: Origin,
+    key: PRNGKeyArray | None,
 ) -> Any:
     return stream.marked(batch, apply(pipeline, batch, key=key, origin=origin))
 

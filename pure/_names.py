@@ -7,8 +7,13 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
 
 
+def near(name: object, known: Iterable[str]) -> str:
+    """` Did you mean …?` with the known name that is nearest to an unknown one, or nothing."""
+    found = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean `{found[0]}`?" if found else ""
+
+
 def suggestion(name: object, known: Iterable[str]) -> str:
     """A closing sentence for an unknown name: the nearest known one, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"Did you mean `{near[0]}`?" if near else f"The nodes are {listed(known)}."
+    return near(name, known).strip() or f"The nodes are {listed(known)}."

@@ -1,32 +1,42 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typing_extensions as te
 from jaxtyping import PRNGKeyArray
 
 from ._names import listed, suggestion
 from ._origin import Origin
 from ._random import batch_key, record_keys
 from ._schedule import Schedule, graph_failures, raise_failures
+from ._spec import spec_text
 from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
 
+In = te.TypeVar("In", default=Any)
+Out = te.TypeVar("Out", default=Any)
+Dims: TypeAlias = Mapping[str, int | None] | Sequence[str]
 _ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
 
-class Pipeline(eqx.Module):
+class Pipeline(eqx.Module, Generic[In, Out]):
     """A graph of stages: a pytree whose leaves are the stages' arrays, with a static schedule.
 
     A stage is a callable. It is called with the outputs of its predecessors as positional
     arguments, in the order of the edges; a stage without predecessors reads the source batch. A
     stage that declares a keyword `key` gets one key for each batch, one that declares
     `record_keys` one for each record.
+
+    `dims` are axis names that mean the same size at all nodes, as `batch` always does: a list of
+    names, or a dict that gives their sizes too. Any other axis name is a node's own. `check` holds
+    the annotations of the stages against the data.
     """
 
     stages: dict[str, Callable[..., Any]]
     schedule: Schedule = eqx.field(static=True)
+    dims: tuple[tuple[str, int | None], ...] = eqx.field(static=True, default=())
 
     def __check_init__(self) -> None:
         if set(self.stages) != set(self.schedule.order):
@@ -36,7 +46,9 @@ class Pipeline(eqx.Module):
             )
 
     @classmethod
-    def linear(cls, stages: Sequence[Callable[..., Any]]) -> "Pipeline":
+    def linear(
+        cls, stages: Sequence[Callable[..., Any]], *, dims: Dims = ()
+    ) -> "Pipeline[In, Out]":
         """Stages in a row: each reads the output of the one before it.
 
         They are named after their type: `noise`, `noise_1`, …
@@ -49,7 +61,7 @@ class Pipeline(eqx.Module):
         names = stage_names(stages)
         schedule = Schedule.linear(names)
         nodes = dict(zip(names, stages, strict=True))
-        return cls.from_dag(nodes=nodes, edges=dict(schedule.edges), sink=schedule.sink)
+        return cls.from_dag(nodes=nodes, edges=dict(schedule.edges), sink=schedule.sink, dims=dims)
 
     @classmethod
     def from_dag(
@@ -58,7 +70,8 @@ class Pipeline(eqx.Module):
         nodes: Mapping[str, Callable[..., Any]],
         edges: Mapping[str, Sequence[str]],
         sink: str,
-    ) -> "Pipeline":
+        dims: Dims = (),
+    ) -> "Pipeline[In, Out]":
         """Stages in a graph: `edges` maps each node to its predecessors, `[]` reads the source.
 
         The output of the pipeline is that of `sink`; nodes from which it cannot be reached do not
@@ -85,7 +98,42 @@ class Pipeline(eqx.Module):
         ]
         raise_failures([*failures, *(failure for failure in arity if failure)])
         stages = {name: as_stage(stage) for name, stage in nodes.items()}
-        return cls(stages=stages, schedule=Schedule(edges, sink))
+        return cls(stages=stages, schedule=Schedule(edges, sink), dims=declared(dims))
+
+
+def declared(
+    dims: Dims, before: Sequence[tuple[str, int | None]] = ()
+) -> tuple[tuple[str, int | None], ...]:
+    """Graph-wide axis names with their sizes, None where no size is given, after those `before`.
+
+    **Errors:** TypeError for anything but names and ints; ValueError for what is no axis name, and
+    for two sizes of one axis.
+    """
+    if isinstance(dims, str) or not isinstance(dims, Mapping | Sequence):
+        raise TypeError(
+            f"dims is {dims!r} of type {type(dims).__name__}; expected a list of axis names, "
+            '["time"], or a dict of sizes, {"time": 128}.'
+        )
+    sizes = dims if isinstance(dims, Mapping) else dict.fromkeys(dims)
+    for name, size in sizes.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(
+                f'dims names an axis {name!r}; expected a single name, such as "time".'
+            )
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer)):
+            raise TypeError(
+                f"dims gives the axis `{name}` the size {size!r} of type {type(size).__name__}; "
+                "expected an int."
+            )
+    known = dict(before)
+    for name, size in sizes.items():
+        if size is not None and known.get(name) not in (None, size):
+            raise ValueError(
+                f"dims gives the axis `{name}` the size {size}, but the graph was made with "
+                f"{name}={known[name]}; leave one of them out."
+            )
+        known[name] = known.get(name) if size is None else int(size)
+    return tuple(known.items())
 
 
 def _check_mappings(nodes: Any, edges: Any) -> None:
@@ -106,24 +154,25 @@ def _check_mappings(nodes: Any, edges: Any) -> None:
 
 
 def apply(
-    pipeline: Pipeline,
-    batch: Any,
+    pipeline: Pipeline[In, Out],
+    batch: In,
     *,
     key: PRNGKeyArray | None = None,
     origin: Origin | None = None,
-) -> Any:
+) -> Out:
     """The output of the sink for a batch: a pytree of arrays, the leading axis being the records.
 
     Draws depend on `key` and on the `origin` of the records; without one, they count as the
     records 0, 1, … of epoch 0. **Errors:** those of `outputs`.
     """
     sink = pipeline.schedule.sink
-    return outputs(pipeline, batch, (sink,), key=key, origin=origin)[sink]
+    output: Out = outputs(pipeline, batch, (sink,), key=key, origin=origin)[sink]
+    return output
 
 
 def outputs(
-    pipeline: Pipeline,
-    batch: Any,
+    pipeline: Pipeline[In, Any],
+    batch: In,
     nodes: Sequence[str],
     *,
     key: PRNGKeyArray | None = None,
@@ -142,41 +191,50 @@ def outputs(
     for node in run:
         before = pipeline.schedule.predecessors(node)
         inputs = [values[name] for name in before] or [source]
-        values[node] = _call(node, pipeline.stages[node], inputs, key, origin or _numbered(source))
+        try:
+            output = call(node, pipeline.stages[node], inputs, key, origin or _numbered(source))
+        except Exception as error:
+            given = " and ".join(map(spec_text, inputs))
+            error.add_note(
+                f"This happened in node `{node}` ({type_name(pipeline.stages[node])}), which was "
+                f"given {given}."
+            )
+            raise
+        if failure := output_failure(output):
+            raise TypeError(f"Node `{node}` {failure}")
+        values[node] = output
     return {node: values[node] for node in nodes}
 
 
-def _call(
+def call(
     node: str,
     stage: Callable[..., Any],
     inputs: Sequence[Any],
     key: PRNGKeyArray | None,
     origin: Origin,
 ) -> Any:
+    """What the stage of a node returns, called with inputs and keys of its own."""
     draw = {"key": batch_key, "record_keys": record_keys}
     keys = {
         name: draw[name](key, node, origin) for name in random_arguments(stage) if key is not None
     }
     # Containers of its own: a stage that writes into its dict changes nobody else's.
     own = [jax.tree.map(lambda x: x, value) for value in inputs]
-    try:
-        with jax.named_scope(node):
-            output = stage(*own, **keys)
-    except Exception as error:
-        error.add_note(f"This happened in node `{node}` ({type_name(stage)}).")
-        raise
+    with jax.named_scope(node):
+        return stage(*own, **keys)
+
+
+def output_failure(output: Any) -> str | None:
+    """Why what a stage returned is no batch, if it is none."""
     if output is None:
-        raise TypeError(
-            f"Node `{node}` returned None; expected a batch, a pytree of arrays. Is a `return` "
-            "missing?"
-        )
+        return "returned None; expected a batch, a pytree of arrays. Is a `return` missing?"
     strange = [x for x in jax.tree.leaves(output) if not isinstance(x, _ARRAYS)]
     if strange:
-        raise TypeError(
-            f"Node `{node}` returned a {type(strange[0]).__name__} in its output; expected a "
-            "batch, a pytree of arrays. Return arrays alone."
+        return (
+            f"returned a {type(strange[0]).__name__} in its output; expected a batch, a pytree of "
+            "arrays. Return arrays alone."
         )
-    return output
+    return None
 
 
 def _numbered(batch: Any) -> Origin:

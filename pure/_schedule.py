@@ -59,11 +59,11 @@ class Schedule:
         return self.run_for([self.sink])
 
 
-def raise_failures(failures: Iterable[str]) -> None:
+def raise_failures(failures: Iterable[str], cause: Exception | None = None) -> None:
     """Raise one ValueError that lists every failure, if there is any."""
     lines = [f"\n  - {failure}" for failure in failures]
     if lines:
-        raise ValueError("The graph cannot be built:" + "".join(lines))
+        raise ValueError("The graph cannot be built:" + "".join(lines)) from cause
 
 
 def graph_failures(

@@ -1,15 +1,23 @@
 import abc
-from typing import Any
+from typing import Any, Generic
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typing_extensions as te
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from ._spec import path_text
 
-class AbstractSource(eqx.Module):
-    """Rows by record id. The arrays are leaves, so a source is passed to a compiled function."""
+Batch = te.TypeVar("Batch", default=Any)
+
+
+class AbstractSource(eqx.Module, Generic[Batch]):
+    """Rows by record id. The arrays are leaves, so a source is passed to a compiled function.
+
+    What `rows` is annotated to return is the source's contract, which `check` holds it to.
+    """
 
     @property
     @abc.abstractmethod
@@ -17,11 +25,17 @@ class AbstractSource(eqx.Module):
         """The number of records."""
 
     @abc.abstractmethod
-    def rows(self, ids: UInt32[Array, " batch"]) -> PyTree[Shaped[Array, "batch ..."]]:
+    def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         """The records of these ids, stacked along a leading axis. All ids are below `size`."""
 
+    @property
+    def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """The shapes and dtypes of one record; no data are read."""
+        rows = eqx.filter_eval_shape(self.rows, jax.ShapeDtypeStruct((1,), jnp.uint32))
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rows)
 
-class ArraySource(AbstractSource):
+
+class ArraySource(AbstractSource[Batch]):
     """A pytree of arrays in memory whose leading axes are the records.
 
     Arrays become JAX arrays: without `jax_enable_x64`, 64-bit numbers become 32-bit ones, and
@@ -59,13 +73,14 @@ class ArraySource(AbstractSource):
     def size(self) -> int:
         return int(jax.tree.leaves(self.data)[0].shape[0])
 
-    def rows(self, ids: UInt32[Array, " batch"]) -> PyTree[Shaped[Array, "batch ..."]]:
-        return jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), self.data)
+    def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
+        rows: Batch = jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), self.data)
+        return rows
 
 
 def field_name(path: tuple[Any, ...]) -> str:
-    """A leaf's place in the data as a user would type it: `image`, `meta/camera`, `0`."""
-    return f"`{jax.tree_util.keystr(path, simple=True, separator='/')}`" if path else "`data`"
+    """A leaf's place in the data, in back-ticks: `image`, `meta/camera`, `0`."""
+    return f"`{path_text(path) or 'data'}`"
 
 
 def _checked(name: str, leaf: Any) -> Any:

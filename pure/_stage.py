@@ -36,7 +36,7 @@ def random_arguments(stage: Callable[..., Any], *, required: bool = False) -> tu
     """
     if isinstance(stage, _PerRecord):
         return ("record_keys",) if "key" in random_arguments(stage.fn, required=required) else ()
-    signature = _signature(stage)
+    signature = signature_of(stage)
     keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     declared = {
         name: parameter
@@ -48,14 +48,12 @@ def random_arguments(stage: Callable[..., Any], *, required: bool = False) -> tu
 
 def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[str]) -> str | None:
     """Why `stage` cannot be called with one argument for each predecessor, if it cannot."""
-    if isinstance(stage, _PerRecord):
-        return arity_failure(name, stage.fn, predecessors)
-    signature = _signature(stage)
+    signature = signature_of(stage)
     count = max(1, len(predecessors))
     if signature is None:
         return None
     try:
-        signature.bind(*(None,) * count, **dict.fromkeys(random_arguments(stage)))
+        signature.bind(*(None,) * count, **dict.fromkeys(random_arguments(_mapped(stage))))
     except TypeError:
         inputs = "1 input" if count == 1 else f"{count} inputs"
         given = f"{inputs} ({listed(predecessors) if predecessors else 'the source'})"
@@ -96,11 +94,30 @@ def _arrays_only(tree: Any) -> bool:
     return bool(leaves) and all(isinstance(x, jax.Array | np.ndarray) for x in leaves)
 
 
-def _signature(stage: Callable[..., Any]) -> inspect.Signature | None:
+def is_per_record(stage: Callable[..., Any]) -> bool:
+    """Whether a stage maps a function of one record."""
+    return isinstance(stage, _PerRecord)
+
+
+def bare(stage: Callable[..., Any]) -> Callable[..., Any]:
+    """The function or the module inside `per_record` and functools.partial."""
+    while isinstance(stage, _PerRecord | _Bound | functools.partial):  # jax's Partial is one
+        stage = stage.func if isinstance(stage, functools.partial) else stage.fn
+    return stage
+
+
+def signature_of(stage: Callable[..., Any]) -> inspect.Signature | None:
+    """How a stage is called, or for `per_record` its function; None where that cannot be read."""
     try:
-        return inspect.signature(stage.fn if isinstance(stage, _Bound) else stage)
-    except (TypeError, ValueError):  # builtins have none to read
+        return inspect.signature(_mapped(stage))
+    except (TypeError, ValueError):  # builtins have none
         return None
+
+
+def _mapped(stage: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(stage, _PerRecord | _Bound):
+        stage = stage.fn
+    return stage
 
 
 def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
@@ -116,11 +133,7 @@ def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
 
 def type_name(stage: Callable[..., Any]) -> str:
     """The name of a function, or of the type of any other stage, as its author wrote it."""
-    if isinstance(stage, _PerRecord | _Bound):
-        return type_name(stage.fn)
-    if isinstance(stage, functools.partial):  # jax.tree_util.Partial is one
-        return type_name(stage.func)
-    if isinstance(stage, type):
+    if isinstance(stage := bare(stage), type):
         return stage.__name__
     stage = inspect.unwrap(stage)
     return stage.__name__ if inspect.isroutine(stage) else type(stage).__name__

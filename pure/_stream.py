@@ -1,24 +1,23 @@
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree, Shaped, UInt32
+from jaxtyping import Array, PyTree, UInt32
 
 from ._batching import Batching, Cursor, Pad, Remainder, check_length
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
 from ._origin import Origin
-from ._source import AbstractSource
+from ._source import AbstractSource, Batch
 
-Batch: TypeAlias = PyTree[Shaped[Array, "batch ..."]]
 _NEVER = np.uint32(2**32 - 1)  # above every offset
 _Carry = TypeVar("_Carry")
 
 
-class Stream(eqx.Module):
+class Stream(eqx.Module, Generic[Batch]):
     """Batches of a source in an order: what flows. The data are leaves, the rest is static.
 
     `remainder` says what becomes of the records that do not fill a last batch:
@@ -35,13 +34,13 @@ class Stream(eqx.Module):
     that the data already have.
     """
 
-    source: AbstractSource
+    source: AbstractSource[Batch]
     order: AbstractOrder
     batching: Batching = eqx.field(static=True)
 
     def __init__(
         self,
-        source: AbstractSource,
+        source: AbstractSource[Batch],
         order: AbstractOrder | None = None,
         *,
         batch_size: int,
@@ -61,13 +60,19 @@ class Stream(eqx.Module):
         self.order = Sequential() if order is None else order
         self.batching = Batching(source.size, batch_size, remainder)
         if isinstance(self.batching.remainder, Pad):
-            row = jax.eval_shape(source.rows, jax.ShapeDtypeStruct((1,), jnp.uint32))
-            _check_valid_field(row, self.batching.remainder.valid)
+            _check_valid_field(source.element_spec, self.batching.remainder.valid)
 
     @property
     def steps_per_epoch(self) -> int:
         """The number of batches of an epoch that starts at offset 0."""
         return self.batching.steps_per_epoch
+
+    @property
+    def batch_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """The shapes and dtypes of a full batch; no data are read."""
+        start = self.batching.settle(0, 0)
+        length = self.batching.length(start.offset)
+        return eqx.filter_eval_shape(lambda stream: stream.read(start, length)[0], self)
 
     def start(self, epoch: int = 0) -> Cursor:
         """The cursor at the beginning of an epoch."""
@@ -84,7 +89,7 @@ class Stream(eqx.Module):
         within = positions % size if laps > 1 or isinstance(remainder, Pad) else positions
         ids = jax.vmap(lambda e: self.order.ids(within, e, size))(epochs)
         ids = _computed(ids[lap, jnp.arange(length)] if laps > 1 else ids[0], offset)
-        batch = self.source.rows(ids)
+        batch: Any = self.source.rows(ids)
         if isinstance(remainder, Pad):
             batch = {**batch, remainder.valid: positions < size}
         return batch, Origin(ids=ids, lap=lap, epochs=epochs, offset=offset)
@@ -132,7 +137,7 @@ class Stream(eqx.Module):
         (cursor, carry), ys = jax.lax.scan(tick, (_traced(cursor), carry), length=length)
         return cursor, carry, ys
 
-    def marked(self, batch: Batch, output: Any) -> Any:
+    def marked(self, batch: Any, output: Any) -> Any:
         """The output of a pipeline for `batch`; under `"pad"` it keeps the `valid` field.
 
         **Errors:** under `"pad"`, TypeError if the output is not a dict to put it in, or has
@@ -166,7 +171,7 @@ class Stream(eqx.Module):
         batch, origin = self.read(cursor, length)
         return self.batching.settle(cursor.epoch, cursor.offset + length), batch, origin
 
-    def _with(self, batching: Batching) -> "Stream":
+    def _with(self, batching: Batching) -> "Stream[Batch]":
         return Stream(
             self.source, self.order, batch_size=batching.batch_size, remainder=batching.remainder
         )

@@ -286,7 +286,10 @@ def test_an_error_inside_a_stage_names_its_node_on_every_path(path: Path) -> Non
     pipeline = dp.Pipeline.from_dag(nodes={"crop": broken}, edges={"crop": []}, sink="crop")
     with pytest.raises(RuntimeError, match="no lens") as error:
         path(pipeline, Case(6, 3, "partial").stream(), dp.Cursor(np.uint32(0), np.uint32(0)), 1)
-    assert "This happened in node `crop` (broken)." in error.value.__notes__
+    assert (
+        "This happened in node `crop` (broken), which was given {bits: u32[3], id: u32[3], "
+        "x: f32[3,2]}."
+    ) in error.value.__notes__
 
 
 # Compilations

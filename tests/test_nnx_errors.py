@@ -547,13 +547,17 @@ SCANS = {
 
 STAGES = {
     "run(lambda batch: None)": (
-        "TypeError",
-        "Node `lambda` returned None; expected a batch, a pytree of arrays. Is a `return` missing?",
+        "ValueError",
+        "The graph cannot be built:\n"
+        "  - node `lambda` returned None; expected a batch, a pytree of arrays. Is a `return` "
+        "missing?",
     ),
     'run(lambda batch: 3, remainder="pad")': (
-        "TypeError",
-        'remainder="pad" hands out the field `valid` with each batch, but the pipeline returned '
-        'int; return a dict from the sink, or choose another remainder, such as "drop".',
+        "ValueError",
+        "The graph cannot be built:\n"
+        '  - node `lambda`: remainder="pad" hands out the field `valid` with each batch, but the '
+        "pipeline returned int; return a dict from the sink, or choose another remainder, such as "
+        '"drop".',
     ),
     "changed(scale=3)": (
         "TypeError",

@@ -174,7 +174,7 @@ def test_a_state_brings_an_ended_iterator_back() -> None:
 OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("source", {"size": 12}),
     ("source", {"data": {"x": np.arange(11, dtype=np.float32) + 1}}),
-    ("source", {"data": {"x": np.arange(11, dtype=np.int32)}}),
+    ("source", {"data": {"x": np.arange(11, dtype=np.float32), "y": np.zeros(11)}}),
     ("order", {"shuffle_seed": 1, "shuffle": True}),
     ("order", {"shuffle": True}),
     ("seed", {"seed": 1}),
@@ -242,7 +242,7 @@ def test_a_broken_state_is_refused_and_the_pipeline_stays(
 
 
 def test_a_checkpoint_holds_no_data() -> None:
-    checkpoint = pipeline_of(data={"x": np.zeros((1000, 10), np.float32)}).checkpoint()
+    checkpoint = pipeline_of(data={"x": np.zeros(10_000, np.float32)}).checkpoint()
     flat = nnx.to_flat_state(checkpoint)
     assert {path[0] for path, _ in flat} == {"_epoch", "_offset", "_seed", "nodes", "source"}
     assert not any(isinstance(leaf, Records) for _, leaf in flat)

@@ -266,12 +266,14 @@ def test_an_operator_without_an_apply_cannot_be_made() -> None:
 
 
 def test_an_operator_that_returns_no_element_is_refused() -> None:
-    with pytest.raises(TypeError) as error:
-        linear(NoElement()).step()
-    assert str(error.value).startswith(
-        "NoElement.apply returned dict; expected an Element: return element.update_data({...})."
+    with pytest.raises(ValueError) as error:
+        linear(NoElement())
+    assert str(error.value) == (
+        "The graph cannot be built:\n"
+        "  - node `no_element` (NoElement) fails on input `element` (from the source) {x: f32[4]}: "
+        "TypeError: NoElement.apply returned dict; expected an Element: return "
+        "element.update_data({...})."
     )
-    assert "This happened in node `no_element` (NoElement)." in error.value.__notes__
 
 
 def images(size: int = 6) -> Batch:
@@ -324,22 +326,23 @@ def test_a_floating_field_keeps_its_dtype(operator: type[OperatorModule], dtype:
 
 @pytest.mark.parametrize("operator", [BrightnessOperator, NoiseOperator])
 def test_an_integer_field_is_refused(operator: type[OperatorModule]) -> None:
-    pipeline = over({"image": np.zeros((2, 3), np.uint8)}, operator())
-    with pytest.raises(TypeError) as error:
-        pipeline.step()
-    assert str(error.value).startswith(
-        f"{operator.__name__} works on a floating-point field, but `image` is uint8; cast it in a "
-        "stage before: batch['image'].astype(jnp.float32)."
+    with pytest.raises(ValueError) as error:
+        over({"image": np.zeros((2, 3), np.uint8)}, operator())
+    name = operator.__name__
+    assert str(error.value) == (
+        "The graph cannot be built:\n"
+        f"  - node `{name.removesuffix('Operator').lower()}` ({name}) fails on input `element` "
+        f"(from the source) {{image: u8[2,3]}}: TypeError: {name} works on a floating-point field, "
+        "but `image` is uint8; cast it in a stage before: batch['image'].astype(jnp.float32)."
     )
 
 
 @pytest.mark.parametrize("operator", [BrightnessOperator, NoiseOperator])
 def test_a_missing_field_is_refused(operator: Any) -> None:
-    pipeline = over({"pixels": np.zeros((2, 3)), "label": np.zeros(2)}, operator())
     with pytest.raises(ValueError) as error:
-        pipeline.step()
-    assert str(error.value).startswith(
-        f"{operator.__name__} works on the field `image`, but the record has `label`, `pixels`; "
+        over({"pixels": np.zeros((2, 3)), "label": np.zeros(2)}, operator())
+    assert str(error.value).endswith(
+        f": {operator.__name__} works on the field `image`, but the record has `label`, `pixels`; "
         f"pass field=… to {operator.__name__}."
     )
     over({"pixels": np.zeros((2, 3), np.float32)}, operator(field="pixels")).step()

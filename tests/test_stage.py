@@ -224,7 +224,9 @@ class Broken(Scale):
 def test_an_error_inside_a_stage_names_its_node(stage: Any, name: str) -> None:
     with pytest.raises(KeyError, match="lens") as error:
         run(stage, node="crop")
-    assert error.value.__notes__[-1] == f"This happened in node `crop` ({name})."
+    assert error.value.__notes__[-1] == (
+        f"This happened in node `crop` ({name}), which was given f32[3]."
+    )
 
 
 def test_a_stage_that_forgets_to_return_is_named() -> None:

@@ -1,0 +1,76 @@
+import abc
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import typing_extensions as te
+
+from ._stage import bare, is_per_record, signature_of
+
+
+class Contract(NamedTuple):
+    """What a stage says of its batches: an annotation for each input and one for the output.
+
+    `inputs` pairs positional arguments with their annotations, `Any` where there is none. With
+    `per_record`, they are those of one record. `owner` is the `self` that an axis such as
+    `{self.size}` speaks of.
+    """
+
+    inputs: tuple[tuple[str, Any], ...]
+    output: Any
+    per_record: bool
+    owner: Any
+
+
+class AbstractContracted(abc.ABC):
+    """A stage whose contract is not the signature of its `__call__`."""
+
+    @abc.abstractmethod
+    def contract(self, inputs: int) -> Contract:
+        """The contract for so many inputs."""
+
+
+def contract_of(stage: Callable[..., Any], inputs: int) -> Contract:
+    """The contract of a stage that is called with so many inputs: that of its signature.
+
+    Annotations that cannot be resolved (a name under `TYPE_CHECKING`, say) are warned of, and say
+    nothing.
+    """
+    if isinstance(stage, AbstractContracted):
+        return stage.contract(inputs)
+    function, signature = bare(stage), signature_of(stage)
+    names = _positional(signature, inputs) if signature else [""] * inputs
+    hints = _hints(function)
+    return Contract(
+        inputs=tuple((name, hints.get(name, Any)) for name in names),
+        output=hints.get("return", Any),
+        per_record=is_per_record(stage),
+        owner=function.__self__ if inspect.ismethod(function) else function,
+    )
+
+
+def _positional(signature: inspect.Signature, inputs: int) -> list[str]:
+    names: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [parameter.name] * (inputs - len(names))
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+    return names[:inputs]
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    annotated = function if inspect.isroutine(function) else type(function).__call__
+    if inspect.isbuiltin(annotated):
+        return {}
+    try:
+        return te.get_type_hints(annotated)
+    except Exception as error:
+        name = annotated.__qualname__
+        warnings.warn(
+            f"The annotations of {name} cannot be read ({error}), so its shapes are checked as if "
+            "it had none; define what they name at the top level of its module.",
+            stacklevel=2,
+        )
+        return {}

@@ -1,0 +1,43 @@
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+_SHORT = {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
+
+
+def specs(tree: PyTree[Any]) -> PyTree[jax.ShapeDtypeStruct]:
+    """The shapes and dtypes of a pytree of arrays, in its own containers."""
+
+    def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
+
+    return jax.tree.map(spec, tree)
+
+
+def spec_text(tree: PyTree[Any]) -> str:
+    """A leaf as `f32[4,3]`, a container as its fields: `{image: f32[4,3], label: i32[4]}`."""
+    if jax.tree_util.all_leaves([tree]):
+        return _leaf(tree)
+    return "{" + fields_text(tree) + "}"
+
+
+def fields_text(tree: PyTree[Any]) -> str:
+    """The fields of a batch: `image: f32[4,3], label: i32[4]`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return ", ".join(f"{path_text(path)}: {_leaf(x)}" if path else _leaf(x) for path, x in leaves)
+
+
+def path_text(path: tuple[Any, ...]) -> str:
+    """A leaf's place in a pytree as a user would type it: `image`, `meta/camera`, `0`."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _leaf(leaf: Any) -> str:
+    dtype = str(jnp.result_type(leaf))
+    word = re.match("[a-z]*", dtype)
+    kind = word[0] if word else ""
+    shape = ",".join(map(str, jnp.shape(leaf)))
+    return f"{_SHORT.get(kind, kind)}{dtype[len(kind) :]}[{shape}]"
