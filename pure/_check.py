@@ -16,6 +16,8 @@ from ._spec import spec_text, specs
 from ._stage import type_name
 from ._stream import Stream
 
+_TRACED = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+
 
 class Findings(eqx.Module):
     """What an abstract run of a graph found: the outputs of its nodes, and all that is wrong."""
@@ -52,7 +54,8 @@ def survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> Findings:
     start = stream.batching.settle(0, 0)
     batch, origin = stream.read(start, stream.batching.length(start.offset))
     known, failures = _known(pipeline, stream, len(origin.ids))
-    failures += _source_failures(stream, batch, known)
+    if stated := _source_failures(stream, batch, known):
+        return Findings({}, (*failures, *stated), None)
     outputs: dict[str, Any] = {}
     doubtful: set[str] = set()
     unchecked: list[str] = []
@@ -69,7 +72,7 @@ def survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> Findings:
             doubtful.add(node)
         if visit.raised is None:
             outputs[node] = visit.output
-            known = known.with_dims(pipeline.dims, visit.bound, node)
+            known = known.with_sizes(pipeline.dims, visit.bound, node)
         elif node in doubtful:
             unchecked.append(node)  # what it was given is at fault, perhaps
         else:
@@ -136,11 +139,17 @@ def _part(label: str, annotation: Any, value: Any, contract: Contract) -> Part:
 
 
 def _reason(error: Exception, inputs: Sequence[Any]) -> str:
-    if isinstance(error, KeyError) and len(error.args) == 1 and isinstance(error.args[0], str):
-        fields = {name: None for value in inputs if isinstance(value, dict) for name in value}
-        if fields and error.args[0] not in fields:
-            return f"there is no field `{error.args[0]}`.{near(error.args[0], fields)}"
+    fields = {name: None for value in inputs if isinstance(value, dict) for name in value}
+    missing = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(missing, str) and fields and missing not in fields:
+        return f"there is no field `{missing}`.{near(missing, fields)}"
+    if isinstance(error, AttributeError) and isinstance(error.obj, dict) and error.name in fields:
+        return f'the batch is a dict: write ["{error.name}"] in place of .{error.name}'
     text = str(error).strip().partition("\n")[0]
+    if isinstance(error, _TRACED):
+        text += (
+            " A stage is traced: choose by jnp.where or jax.lax.cond, and compute by jnp, not np."
+        )
     # Behind the notes for the user, JAX adds some on its own traceback.
     notes = [note for note in getattr(error, "__notes__", []) if note.endswith((".", "?"))]
     return " ".join([f"{type(error).__name__}: {text}", *notes])
@@ -156,7 +165,7 @@ def _known(pipeline: Pipeline, stream: Stream, batch: int) -> tuple[Known, list[
             f"{batch} records at a time; leave it out of dims."
         ]
     notes = dict.fromkeys(sizes, " as declared")
-    return Known({**known.dims, **sizes}, notes, known.free), []
+    return Known({**known.sizes, **sizes}, notes, known.free), []
 
 
 def _source_failures(stream: Stream, batch: Any, known: Known) -> list[str]:

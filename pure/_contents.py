@@ -17,11 +17,22 @@ _NUMBERS = (bool, int, float, complex)
 
 
 class Content(NamedTuple):
-    """An array, or a whole pytree, that jaxtyping is to hold against one of some annotations."""
+    """An array, or a whole pytree, that jaxtyping is to hold against one of some annotations.
+
+    `text` is what its author wrote.
+    """
 
     path: Path
     annotations: tuple[Any, ...]
     value: Any
+    text: str
+
+
+class Choice(NamedTuple):
+    """The contents of a container by each of the records that it may be."""
+
+    path: Path
+    options: tuple[tuple["Content | Choice | Fault", ...], ...]
 
 
 class Fault(NamedTuple):
@@ -38,7 +49,8 @@ class Reading(NamedTuple):
     free: tuple[str, ...]
 
 
-Found: TypeAlias = Iterator[Content | Fault]
+Item: TypeAlias = Content | Choice | Fault
+Found: TypeAlias = Iterator[Item]
 
 
 def contents(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
@@ -53,7 +65,7 @@ def contents(annotation: Any, value: Any, path: Path, reading: Reading) -> Found
         yield from _one_of(te.get_args(annotation), value, path, reading)
     elif an.is_array(annotation):
         if isinstance(value, jax.ShapeDtypeStruct):
-            yield Content(path, (annotation,), value)
+            yield Content(path, (annotation,), value, an.text_of(annotation))
         else:
             yield _other(annotation, value, path)
     elif an.is_pytree(annotation):
@@ -89,11 +101,13 @@ def _typed_dict(record: Any, value: Any, path: Path, reading: Reading) -> Found:
         if name in value:
             yield from contents(field, value[name], (*path, name), reading)
         elif an.is_required(record, name, field):
+            text = an.text_of(an.plain(field, reading.bound))
+            hint = near(name, unknown)
             yield Fault(
                 (*path, name),
-                f"expected {an.text_of(an.plain(field, reading.bound))}, but there is no such "
-                f"field; there are {listed(value)}.{near(name, unknown)}",
+                f"expected {text}, but there is no such field; there are {listed(value)}.{hint}",
             )
+            unknown = [other for other in unknown if f"`{other}`" not in hint]
     for name in unknown:
         if extra is not None:
             yield from contents(extra, value[name], (*path, name), reading)
@@ -130,7 +144,7 @@ def _leaves(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
         return
     leaf = an.plain(annotation.leaftype, reading.bound)
     if annotation.structure is not None:  # also the home of axes such as `?n`
-        yield Content(path, (annotation,), value)
+        yield Content(path, (annotation,), value, an.text_of(annotation))
         return
     for steps, spec in jax.tree_util.tree_leaves_with_path(value):
         names = tuple(jax.tree_util.keystr((step,), simple=True) for step in steps)
@@ -138,20 +152,16 @@ def _leaves(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
 
 
 def _one_of(options: Sequence[Any], value: Any, path: Path, reading: Reading) -> Found:
-    arrays: list[Any] = []
-    for option in options:
-        found = list(contents(option, value, path, reading))
-        if not any(isinstance(item, Fault) for item in found):
-            if not (isinstance(value, jax.ShapeDtypeStruct) and found):
-                yield from found
-                return
-            for item in found:
-                arrays.extend(item.annotations if isinstance(item, Content) else ())
-    if arrays:
-        yield Content(path, tuple(arrays), value)
-    else:
-        text = " or ".join(an.text_of(an.plain(option, reading.bound)) for option in options)
+    text = " or ".join(an.text_of(an.plain(option, reading.bound)) for option in options)
+    found = [tuple(contents(option, value, path, reading)) for option in options]
+    able = [items for items in found if not any(isinstance(item, Fault) for item in items)]
+    if not able:
         yield Fault(path, f"expected {text}, got {_kind(value)}.")
+    elif () in able or not isinstance(value, jax.ShapeDtypeStruct):
+        yield Choice(path, tuple(able))
+    else:
+        alike = [item for items in able for item in items if isinstance(item, Content)]
+        yield Content(path, tuple(x for item in alike for x in item.annotations), value, text)
 
 
 def _other(annotation: Any, value: Any, path: Path) -> Fault:

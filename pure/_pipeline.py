@@ -117,9 +117,7 @@ def declared(
     sizes = dims if isinstance(dims, Mapping) else dict.fromkeys(dims)
     for name, size in sizes.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise ValueError(
-                f'dims names an axis {name!r}; expected a single name, such as "time".'
-            )
+            raise ValueError(f'dims names an axis {name!r}; expected one name, such as "time".')
         if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer)):
             raise TypeError(
                 f"dims gives the axis `{name}` the size {size!r} of type {type(size).__name__}; "

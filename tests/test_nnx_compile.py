@@ -1,5 +1,6 @@
 """Each way in compiles once, the data stay an argument, and nothing outlives its pipeline."""
 
+import functools
 import gc
 import weakref
 from collections.abc import Callable
@@ -33,7 +34,8 @@ from tests.zoo import Batch
 
 def compilations(pipeline: Pipeline) -> int:
     """How many programs have been compiled for the pipeline."""
-    return sum(program._cache_size() for program in pipeline._programs._programs.values())
+    programs: list[Any] = list(pipeline._programs._programs.values())
+    return sum(program._cache_size() for program in programs)
 
 
 # Compilations
@@ -371,5 +373,5 @@ def test_a_thousand_pipelines_leave_nothing_behind() -> None:
 def test_the_programs_that_a_pipeline_keeps_are_bounded() -> None:
     pipeline = linear(size=8)
     for i in range(34):
-        pipeline.scan(lambda batch, i=i: i, length=1)
+        pipeline.scan(functools.partial(lambda i, batch: i, i), length=1)
     assert len(pipeline._programs._programs) <= 32

@@ -90,6 +90,10 @@ WRONG = {
         'remainder is None; expected "partial", "drop", "pad" or "carry", or Pad("name").',
     ),
     'scan("2")': ("TypeError", "length is '2' of type str; expected an int."),
+    'dp.Pipeline.linear([lambda b: b], dims={"h": 2.0})': (
+        "TypeError",
+        "dims gives the axis `h` the size 2.0 of type float; expected an int.",
+    ),
     "scan(True)": ("TypeError", "length is True of type bool; expected an int."),
     "scan(2.0)": ("TypeError", "length is 2.0 of type float; expected an int."),
     "dp.scan(3, 0, pipeline, stream, stream.start(), length=1)": (

@@ -1,0 +1,121 @@
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import PyTree, Shaped
+
+from . import _annotation as an
+
+Sizes: TypeAlias = dict[str, Any]
+_KINDS = ("float32", "int32", "uint8", "bool")
+
+
+def example(name: str, size: int) -> tuple[jax.ShapeDtypeStruct, Any]:
+    """A spec and an annotation that give an axis its size, once the one is held against the
+    other."""
+    return _spec((size,), "float32"), Shaped[jax.ShapeDtypeStruct, name]
+
+
+def for_specs(annotation: Any, owner: Any) -> Any:
+    """The annotation for specs in place of arrays, with axes such as `{self.size}` filled in."""
+    if an.is_array(annotation):
+        scope = {"self": owner}
+        axes = re.sub(r"\{([^{}]*)\}", lambda m: str(eval(m[1], {}, scope)), annotation.dim_str)
+        return annotation.dtype[jax.ShapeDtypeStruct, axes]
+    if an.is_pytree(annotation) and annotation is not PyTree:
+        leaf = for_specs(annotation.leaftype, owner)
+        return PyTree[leaf, annotation.structure] if annotation.structure else PyTree[leaf]
+    return annotation
+
+
+def computed_axes(annotation: Any) -> list[str]:
+    """The axes that depend on others, such as `h//2` and `{self.size}`."""
+    return [x for x in _axes_of(annotation) if not re.fullmatch(r"\.\.\.|[*#?]*\w*", x)]
+
+
+def bindings(annotation: Any, value: Any) -> Sizes:
+    """The sizes that an array gives to the names in an annotation that it fits."""
+    axes, sizes = _axes_of(annotation), list[Any](getattr(value, "shape", ()))
+    if not an.is_array(annotation):
+        return {}
+    for index, axis in enumerate(axes):
+        if _is_many(axis):
+            behind = len(sizes) - (len(axes) - index - 1)
+            sizes[index:behind] = [tuple(sizes[index:behind])]
+    return {
+        name: size
+        for axis, size in zip(axes, sizes, strict=True)
+        if (name := axis.lstrip("#*")).isidentifier() and name[0] != "_"
+        if not ("#" in axis and (size == 1 or "*" in axis))
+    }
+
+
+def sizes_text(sizes: Sizes, notes: Mapping[str, str]) -> str:
+    """The sizes in force, `batch=4, h=3 as declared`."""
+    return ", ".join(f"{name}={_size(size)}{notes.get(name, '')}" for name, size in sizes.items())
+
+
+def difference(annotations: Sequence[Any], value: Any, sizes: Sizes, owner: Any) -> str:
+    """In what an array differs from its annotation, in sentences; how a dtype is mended."""
+    annotation, *others = annotations
+    if others or not an.is_array(annotation):
+        return ""
+    own = for_specs(annotation, owner)
+    axes, known = list(zip(_axes_of(annotation), _axes_of(own), strict=True)), dict(sizes)
+    if not isinstance(value, own.dtype[jax.ShapeDtypeStruct, "..."]):
+        kinds = [x for x in _KINDS if isinstance(_spec((), x), own.dtype[jax.ShapeDtypeStruct, ""])]
+        cast = f"Cast it, `.astype(jnp.{kinds[0]})`, or" if kinds else "Cast it, or"
+        return f" {cast} change the annotation."
+    if any(_is_many(axis) for axis, _ in axes):
+        return ""
+    if len(axes) != len(value.shape):
+        return f" It has {len(value.shape)} axes where {len(axes)} are expected."
+    return "".join(
+        f" Its axis `{axis}` is {size}, not {expected}."
+        for (axis, filled), size in zip(axes, value.shape, strict=True)
+        if (expected := _expected(filled, size, known)) != size
+    )
+
+
+def uncomputed(annotation: Any, sizes: Sizes, error: Exception) -> str:
+    """Why the annotation itself cannot be evaluated, as a sentence."""
+    for axis in computed_axes(annotation):
+        if "{" in axis:
+            continue
+        unknown = [name for name in re.findall(r"[^\W\d]\w*", axis) if name not in sizes]
+        if unknown:
+            names = " and ".join(f"`{name}`" for name in unknown)
+            return (
+                f" The axis `{axis}` cannot be computed, for nothing else binds {names}; name "
+                f"{names} as an axis of an input, or of another field."
+            )
+    return f" The annotation cannot be evaluated ({error}); correct it."
+
+
+def _expected(axis: str, size: int, known: Sizes) -> int:
+    if axis.isidentifier():
+        return size if axis[0] == "_" else int(known.setdefault(axis, size))
+    if re.search(r"[#?]", axis):
+        return size
+    return int(eval(axis, {}, known))  # as jaxtyping has done before
+
+
+def _axes_of(annotation: Any) -> list[str]:
+    if an.is_pytree(annotation) and annotation is not PyTree:
+        return _axes_of(annotation.leaftype)
+    axes = annotation.dim_str.split() if an.is_array(annotation) else []
+    return [re.sub(r"^\w+=(?=\w)", "", axis) for axis in axes]  # `rows=4` is a 4 with a comment
+
+
+def _is_many(axis: str) -> bool:
+    return axis == "..." or re.match(r"#?\*", axis) is not None
+
+
+def _size(size: Any) -> str:
+    return f"[{','.join(map(str, size))}]" if isinstance(size, tuple) else str(size)
+
+
+def _spec(shape: tuple[int, ...], dtype: str) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.dtype(dtype))
