@@ -31,10 +31,12 @@ check: .venv/installed-dev ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/mypy
+	$(BIN)/stubtest --concise --ignore-missing-stub flax.nnx.transforms.compilation
 
 bench: .venv/installed ## compare with hand-written JAX, and small data with large
 	$(BIN)/python benchmarks/against_handwritten.py
 	$(BIN)/python benchmarks/data_size.py
+	$(BIN)/python benchmarks/check.py
 
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist
