@@ -50,9 +50,8 @@ def check(pipeline: Pipeline, stream: Stream) -> dict[str, PyTree[jax.ShapeDtype
 
 
 def survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> Findings:
-    """Run every node on a first full batch, inside a trace, and collect what does not fit."""
-    start = stream.batching.settle(0, 0)
-    batch, origin = stream.read(start, stream.batching.length(start.offset))
+    """Run every node on a full batch, inside a trace, and collect what does not fit."""
+    batch, origin = stream.first()
     known, failures = _known(pipeline, stream, len(origin.ids))
     if stated := _source_failures(stream, batch, known):
         return Findings({}, (*failures, *stated), None)

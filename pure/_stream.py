@@ -5,7 +5,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree, UInt32
+from jaxtyping import Array, Bool, PyTree, UInt32
 
 from ._batching import Batching, Cursor, Pad, Remainder, check_length
 from ._carry import check_carry
@@ -70,9 +70,18 @@ class Stream(eqx.Module, Generic[Batch]):
     @property
     def batch_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of a full batch; no data are read."""
-        start = self.batching.settle(0, 0)
-        length = self.batching.length(start.offset)
-        return eqx.filter_eval_shape(lambda stream: stream.read(start, length)[0], self)
+        return eqx.filter_eval_shape(lambda stream: stream.first()[0], self)
+
+    def first(self) -> tuple[Batch, Origin]:
+        """A full batch of the first records, in no order: an example for a trace."""
+        origin = Origin.numbered(self.batching.length(0))
+        return self.rows(origin.ids % self.source.size, origin.ids < self.source.size), origin
+
+    def rows(self, ids: UInt32[Array, " batch"], counts: Bool[Array, " batch"]) -> Batch:
+        """The records of these ids; under `"pad"`, with a field for which of them count."""
+        rows: Any = self.source.rows(ids)
+        remainder = self.batching.remainder
+        return {**rows, remainder.valid: counts} if isinstance(remainder, Pad) else rows
 
     def start(self, epoch: int = 0) -> Cursor:
         """The cursor at the beginning of an epoch."""
@@ -89,10 +98,9 @@ class Stream(eqx.Module, Generic[Batch]):
         within = positions % size if laps > 1 or isinstance(remainder, Pad) else positions
         ids = jax.vmap(lambda e: self.order.ids(within, e, size))(epochs)
         ids = _computed(ids[lap, jnp.arange(length)] if laps > 1 else ids[0], offset)
-        batch: Any = self.source.rows(ids)
-        if isinstance(remainder, Pad):
-            batch = {**batch, remainder.valid: positions < size}
-        return batch, Origin(ids=ids, lap=lap, epochs=epochs, offset=offset)
+        return self.rows(ids, positions < size), Origin(
+            ids=ids, lap=lap, epochs=epochs, offset=offset
+        )
 
     def take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
         """The next batch: the cursor behind it, its records, and where they come from.
