@@ -12,3 +12,5 @@ from ._records import Seed as Seed
 from ._sources import MemorySource as MemorySource
 from ._sources import MemorySourceConfig as MemorySourceConfig
 from ._sources import Source as Source
+from ._variants import stack as stack
+from ._variants import unstack as unstack

@@ -10,7 +10,7 @@ from jax.core import Tracer
 from ._records import Records
 
 _MOST_PROGRAMS = 32
-_FLAX_OWN = frozenset({"_pytree__state", "_pytree__nodes"})
+FLAX_OWN = frozenset({"_pytree__state", "_pytree__nodes"})
 _NODES = (nnx.Pytree, nnx.Variable)
 _ATOMS = frozenset({type(None), bool, int, float, str, type, types.FunctionType})
 
@@ -162,7 +162,7 @@ def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
                 _see(child, seen, above)
             return
         for name, child in (node if issubclass(kind, dict) else vars(node)).items():
-            if name not in _FLAX_OWN:
+            if name not in FLAX_OWN:
                 seen.append(name)
                 _see(child, seen, above)
     else:

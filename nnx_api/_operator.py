@@ -60,7 +60,7 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
         )
 
     def __call__(
-        self, batch: dict[str, Any], *, record_keys: dp.RecordKeys | None = None
+        self, batch: Mapping[str, Any], *, record_keys: dp.RecordKeys | None = None
     ) -> dict[str, Any]:
         """Apply the operator to each record of a batch, with a key for each if it draws."""
         draws = "key" in inspect.signature(self.apply).parameters

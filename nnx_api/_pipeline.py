@@ -16,6 +16,7 @@ from ._compiled import Bound, Programs, is_traced, raw, same_structure, seen_in
 from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
+from ._variants import each_variant, have_own_orders, stacked, unstacked
 
 In = te.TypeVar("In", default=Any)
 Out = te.TypeVar("Out", default=Any)
@@ -84,6 +85,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self.nodes: dict[str, Any] = nnx.data(_nodes(graph))
         self._schedule = graph.schedule
         self._dims = dp.declared(dims, graph.dims)
+        self._variants: tuple[bool, ...] = ()
         self._batch_size = batch_size
         self._remainder: dp.Remainder = remainder
         self._stream()
@@ -117,6 +119,43 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
             rngs=rngs,
             remainder=remainder,
         )
+
+    @classmethod
+    def variants(cls, pipelines: Sequence["Pipeline[In, Out]"]) -> "Pipeline[In, Out]":
+        """Pipelines over one source as one, which runs all of them in one program.
+
+        It is a Pipeline like any other, but its Variables, its batches and the outputs of `scan`
+        have a leading axis of variants. What may vary is the values of Variables: parameters,
+        seeds, orders. The data are held once; where the order is the same in all variants, each
+        batch is gathered once. Variants of variants have two such axes.
+
+        **Errors:** ValueError for pipelines that differ in anything else, naming each place with
+        both values; TypeError for anything but pipelines.
+        """
+        for pipeline in pipelines:
+            if not isinstance(pipeline, Pipeline):
+                raise TypeError(
+                    f"A variant is of type {type(pipeline).__name__}; expected pipelines: write "
+                    "Pipeline.variants([pipeline_of(strength) for strength in strengths])."
+                )
+        own_order = have_own_orders(pipelines)
+        together = stacked(pipelines, own_order=own_order)
+        together._variants = (own_order, *together._variants)
+        return together
+
+    def unstack(self) -> list["Pipeline[In, Out]"]:
+        """The variants as ordinary pipelines, each with Variables of its own.
+
+        **Errors:** ValueError for a pipeline without variants.
+        """
+        if not self._variants:
+            raise ValueError(
+                "This pipeline has no variants; make some by Pipeline.variants([...])."
+            )
+        alone: list[Pipeline[In, Out]] = unstacked(self, own_order=self._variants[0])
+        for pipeline in alone:
+            pipeline._variants = self._variants[1:]
+        return alone
 
     @property
     def stages(self) -> tuple[Callable[..., Any], ...]:
@@ -201,7 +240,13 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
         Its records count as the records 0, 1, … of epoch 0 where a stage draws.
         """
-        return dp.apply(self._graph(), batch, key=self._seed.get_value(), origin=self._current())
+
+        def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, Any]:
+            key, origin = pipeline._seed.get_value(), self._current()
+            return None, dp.apply(pipeline._graph(), batch, key=key, origin=origin)
+
+        output: Out = each_variant(one, self)[1]
+        return output
 
     def step(self) -> Out:
         """The next batch, through the stages, by a compiled call."""
@@ -211,7 +256,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     def __iter__(self) -> EpochIterator[Out]:
         return EpochIterator(self)
 
-    def outputs(self, *nodes: str, batch: Any = None) -> dict[str, Any]:
+    def outputs(self, *nodes: str, batch: In | None = None) -> dict[str, Any]:
         """The outputs of the named nodes (of all that run, if none is named) for the next batch,
         or for a `batch` of your own. Neither position nor state of the stages change.
 
@@ -262,32 +307,57 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         modules: tuple[*_Modules],
         init_carry: _Carry,
     ) -> tuple[_Carry, _Y]: ...
+    @overload
+    def scan(
+        self,
+        step_fn: Callable[..., _Y],
+        *,
+        length: int,
+        modules: tuple[Any, ...] = ...,
+        shared: tuple[Any, ...],
+    ) -> _Y: ...
+    @overload
+    def scan(
+        self,
+        step_fn: Callable[..., tuple[_Carry, _Y]],
+        *,
+        length: int,
+        modules: tuple[Any, ...] = ...,
+        shared: tuple[Any, ...],
+        init_carry: _Carry,
+    ) -> tuple[_Carry, _Y]: ...
     def scan(
         self,
         step_fn: Callable[..., Any],
         *,
         length: int,
         modules: tuple[Any, ...] = (),
+        shared: tuple[Any, ...] = (),
         init_carry: Any = None,
     ) -> Any:
         """`length` batches as one XLA loop; the Variables of stages and `modules` are its carry.
 
-        `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry`,
-        `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. The data are an
-        operand of the loop. The program is kept for the next call with the same `step_fn`; what
-        that function closes over is a constant of it.
+        `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry` that is not
+        None, `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. `shared` are
+        modules that are only read; they come after the others. The data are an operand of the
+        loop. The program is kept for the next call with the same `step_fn`; what that function
+        closes over is a constant of it.
+
+        Over variants, `modules` and `init_carry` are stacked, one for each variant (see `stack`),
+        `shared` modules are the same for all, and carry and `ys` have a leading axis of variants.
 
         **Errors:** TypeError for modules that are no tuple of modules, a step function of the
         wrong signature, a carry that changes structure, shape or dtype (naming the leaf);
         ValueError for a length below 1, and where the batches differ in shape.
         """
         dp.check_length(length)
-        _check_modules(modules)
+        _check_modules("modules", modules)
+        _check_modules("shared", shared)
         carries = init_carry is not None
-        names = [_name(module) for module in modules]
+        names = [_name(module) for module in (*modules, *shared)]
         dp.check_arguments(step_fn, (*(["carry"] if carries else []), *names, "batch"))
         self._check_trace()
-        everything = (self, modules)
+        everything = (self, modules, shared)
         batching, cursor = self._stream().batching, self.cursor
         seen = seen_in(everything)
         try:
@@ -334,7 +404,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         if is_traced(seen):
             stream = self._stream()
             self._stop_behind(epoch, stream.batching)
-            return self._traced_step(stream)
+            return self._traced_step()
         bound, batching = self._bind(seen)
         self._stop_behind(epoch, batching)
         return self._compiled_step(batching, bound)
@@ -343,9 +413,13 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         if epoch is not None and batching.settle(*self.cursor).epoch != epoch:
             raise StopIteration
 
-    def _traced_step(self, stream: dp.Stream[In]) -> Any:
-        cursor, batch, origin = stream.take(self.cursor)
-        output = stream.marked(batch, self._through(batch, origin))
+    def _traced_step(self) -> Any:
+        def one(pipeline: Any, modules: Any, carry: Any) -> tuple[dp.Cursor, Any]:
+            stream = pipeline._stream()
+            cursor, batch, origin = stream.take(pipeline.cursor)
+            return cursor, stream.marked(batch, pipeline._through(batch, origin))
+
+        cursor, output = each_variant(one, self)
         self._go(cursor)
         return output
 
@@ -447,13 +521,21 @@ def _scalars(cursor: dp.Cursor) -> dp.Cursor:
 
 
 def _survey(pipeline: Pipeline[Any, Any]) -> dp.Findings:
-    return dp.survey(pipeline._graph(), pipeline._stream(), pipeline._seed.get_value())
+    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, dp.Findings]:
+        key = pipeline._seed.get_value()
+        return None, dp.survey(pipeline._graph(), pipeline._stream(), key)
+
+    findings: dp.Findings = each_variant(one, pipeline)[1]
+    return findings
 
 
 def _read(pipeline: Pipeline[Any, Any], cursor: dp.Cursor, length: int) -> Any:
-    stream = pipeline._stream()
-    batch, origin = stream.read(cursor, length)
-    return stream.marked(batch, pipeline._through(batch, origin))
+    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, Any]:
+        stream = pipeline._stream()
+        batch, origin = stream.read(cursor, length)
+        return None, stream.marked(batch, pipeline._through(batch, origin))
+
+    return each_variant(one, pipeline)[1]
 
 
 def _outputs(
@@ -463,19 +545,47 @@ def _outputs(
     length: int | None,
     nodes: tuple[str, ...],
 ) -> dict[str, Any]:
-    origin, stream = None, pipeline._stream()
-    if batch is None and length is None:
-        _, batch, origin = stream.take(cursor)
-    elif batch is None and length is not None:
-        batch, origin = stream.read(cursor, length)
-    key = pipeline._seed.get_value()
-    taps = dp.outputs(pipeline._graph(), batch, nodes, key=key, origin=origin)
-    sink = pipeline._schedule.sink
-    marks = origin is not None and sink in taps
-    return {**taps, sink: stream.marked(batch, taps[sink])} if marks else taps
+    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, dict[str, Any]]:
+        origin, stream, given = None, pipeline._stream(), batch
+        if given is None and length is None:
+            _, given, origin = stream.take(cursor)
+        elif given is None and length is not None:
+            given, origin = stream.read(cursor, length)
+        key = pipeline._seed.get_value()
+        taps = dp.outputs(pipeline._graph(), given, nodes, key=key, origin=origin)
+        sink = pipeline._schedule.sink
+        marks = origin is not None and sink in taps
+        return None, {**taps, sink: stream.marked(given, taps[sink])} if marks else taps
+
+    outputs: dict[str, Any] = each_variant(one, pipeline)[1]
+    return outputs
 
 
 def _scan(
+    everything: tuple[Any, ...],
+    cursor: dp.Cursor,
+    init_carry: Any,
+    step_fn: Callable[..., Any],
+    length: int,
+    carries: bool,
+    remainder: dp.Remainder,
+) -> tuple[dp.Cursor, Any, Any]:
+    pipeline, modules, shared = everything
+
+    def step(*arguments: Any) -> Any:
+        *before, batch = arguments
+        return step_fn(*before, *shared, batch)
+
+    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[dp.Cursor, Any]:
+        own = (pipeline, modules)
+        cursor_after, *rest = _scan_one(own, cursor, carry, step, length, carries, remainder)
+        return cursor_after, rest
+
+    after, (carry, ys) = each_variant(one, pipeline, modules, init_carry)
+    return after, carry, ys
+
+
+def _scan_one(
     everything: tuple[Pipeline[Any, Any], tuple[nnx.Pytree, ...]],
     cursor: dp.Cursor,
     init_carry: Any,
@@ -515,13 +625,14 @@ def _parts(everything: Any) -> tuple[Any, Any, Any]:
     return graphdef, states[0], states[1]
 
 
-def _check_modules(modules: Any) -> None:
+def _check_modules(argument: str, modules: Any) -> None:
     wrong = not isinstance(modules, tuple) or not all(isinstance(m, nnx.Pytree) for m in modules)
     if wrong:
         raise TypeError(
-            f"modules is of type {type(modules).__name__}"
+            f"{argument} is of type {type(modules).__name__}"
             + (f" of {', '.join(_name(m) for m in modules)}" if isinstance(modules, tuple) else "")
-            + "; expected a tuple of nnx modules: modules=(model, optimizer), or (model,) for one."
+            + f"; expected a tuple of nnx modules: {argument}=(model, optimizer), or (model,) for "
+            "one."
         )
 
 

@@ -34,3 +34,9 @@ from ._source import AbstractSource as AbstractSource
 from ._source import ArraySource as ArraySource
 from ._stage import per_record as per_record
 from ._stream import Stream as Stream
+from ._variants import differences as differences
+from ._variants import select as select
+from ._variants import stack as stack
+from ._variants import unstack as unstack
+from ._variants import variant_axes as variant_axes
+from ._variants import vmap_variants as vmap_variants

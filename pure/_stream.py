@@ -15,6 +15,7 @@ from ._source import AbstractSource, Batch
 
 _NEVER = np.uint32(2**32 - 1)  # above every offset
 _Carry = TypeVar("_Carry")
+_Y = TypeVar("_Y")
 
 
 class Stream(eqx.Module, Generic[Batch]):
@@ -81,7 +82,10 @@ class Stream(eqx.Module, Generic[Batch]):
         """The records of these ids; under `"pad"`, with a field for which of them count."""
         rows: Any = self.source.rows(ids)
         remainder = self.batching.remainder
-        return {**rows, remainder.valid: counts} if isinstance(remainder, Pad) else rows
+        if isinstance(remainder, Pad):
+            rows = {**rows, remainder.valid: counts}
+        marked: Batch = rows
+        return marked
 
     def start(self, epoch: int = 0) -> Cursor:
         """The cursor at the beginning of an epoch."""
@@ -121,11 +125,11 @@ class Stream(eqx.Module, Generic[Batch]):
 
     def scan(
         self,
-        body: Callable[[_Carry, Batch, Origin], tuple[_Carry, Any]],
+        body: Callable[[_Carry, Batch, Origin], tuple[_Carry, _Y]],
         carry: _Carry,
         cursor: Cursor,
         length: int,
-    ) -> tuple[Cursor, _Carry, Any]:
+    ) -> tuple[Cursor, _Carry, _Y]:
         """`length` batches as one `jax.lax.scan` of `body(carry, batch, origin) -> (carry, y)`.
 
         The data are an operand of the loop, not part of its carry. **Errors:** ValueError where
@@ -135,7 +139,7 @@ class Stream(eqx.Module, Generic[Batch]):
         check_length(length)
         stream = self._with(self.batching.in_scan(cursor))
 
-        def tick(state: tuple[Cursor, _Carry], _: None) -> tuple[tuple[Cursor, _Carry], Any]:
+        def tick(state: tuple[Cursor, _Carry], _: None) -> tuple[tuple[Cursor, _Carry], _Y]:
             cursor, carry = state
             cursor, batch, origin = stream._take(cursor)
             new, y = body(carry, batch, origin)
