@@ -37,6 +37,7 @@ bench: .venv/installed ## compare with hand-written JAX, and small data with lar
 	$(BIN)/python benchmarks/against_handwritten.py
 	$(BIN)/python benchmarks/data_size.py
 	$(BIN)/python benchmarks/check.py
+	$(BIN)/python benchmarks/variants.py
 
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist
