@@ -63,6 +63,12 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
         self, batch: Mapping[str, Any], *, record_keys: dp.RecordKeys | None = None
     ) -> dict[str, Any]:
         """Apply the operator to each record of a batch, with a key for each if it draws."""
+        if not isinstance(batch, Mapping):
+            kind = "an array" if isinstance(batch, jax.Array) else f"a {type(batch).__name__}"
+            raise TypeError(
+                f"{type(self).__name__} takes a dict of fields, but was given {kind}; put a stage "
+                "before it that returns a dict."
+            )
         draws = "key" in inspect.signature(self.apply).parameters
         if draws and record_keys is None:
             raise ValueError(
@@ -137,7 +143,14 @@ class NoiseOperator(OperatorModule):
 
 
 def _record(annotation: Any) -> Any:
-    return te.get_args(annotation)[0] if te.get_origin(annotation) is Element else Any
+    if te.get_origin(annotation) is Element:
+        return te.get_args(annotation)[0]
+    if annotation in (Any, Element):
+        return Any
+    name = getattr(annotation, "__name__", str(annotation))
+    raise TypeError(
+        f"`apply` is annotated with {name}; expected an Element: write Element[{name}]."
+    )
 
 
 def _floating(operator: OperatorModule, element: Element[Any], field: str) -> Shaped[Array, "..."]:

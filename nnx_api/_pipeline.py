@@ -1,3 +1,4 @@
+import dis
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
@@ -18,6 +19,7 @@ from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
 from ._variants import each_variant, have_own_orders, stacked, unstacked
 
+_MODULES = (nnx.Pytree, nnx.Variable)
 In = te.TypeVar("In", default=Any)
 Out = te.TypeVar("Out", default=Any)
 _Modules = TypeVarTuple("_Modules")
@@ -170,7 +172,12 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     @batch_size.setter
     def batch_size(self, batch_size: int) -> None:
         dp.Stream(*self.source.pure(), batch_size=batch_size, remainder=self._remainder)
-        self._batch_size = batch_size
+        before, self._batch_size = self._batch_size, batch_size
+        try:
+            self.check()
+        except ValueError:
+            self._batch_size = before
+            raise
 
     @property
     def remainder(self) -> dp.Remainder:
@@ -180,7 +187,12 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     @remainder.setter
     def remainder(self, remainder: dp.Remainder) -> None:
         dp.Stream(*self.source.pure(), batch_size=self._batch_size, remainder=remainder)
-        self._remainder = remainder
+        before, self._remainder = self._remainder, remainder
+        try:
+            self.check()
+        except ValueError:
+            self._remainder = before
+            raise
 
     @property
     def cursor(self) -> dp.Cursor:
@@ -355,7 +367,11 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         _check_modules("shared", shared)
         carries = init_carry is not None
         names = [_name(module) for module in (*modules, *shared)]
-        dp.check_arguments(step_fn, (*(["carry"] if carries else []), *names, "batch"))
+        dp.check_arguments(
+            step_fn,
+            (*(["carry"] if carries else []), *names, "batch"),
+            ", or pass modules=(…) and init_carry=… to scan",
+        )
         self._check_trace()
         everything = (self, modules, shared)
         batching, cursor = self._stream().batching, self.cursor
@@ -371,7 +387,9 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
                     everything, self._kept(), _scan, static, _scalars(cursor), init_carry
                 )
                 after = batching.skip(*cursor.as_ints(), length)
-        except flax.errors.TraceContextError as error:
+        except (flax.errors.TraceContextError, ValueError) as error:
+            if isinstance(error, ValueError) and "trace level" not in str(error):
+                raise
             error.add_note(
                 "If the step function closes over the module that it changes, pass the module to "
                 "it: modules=(module,)."
@@ -495,10 +513,11 @@ def _nodes(graph: dp.Pipeline[Any, Any]) -> dict[str, Any]:
                 "batches come from; put its stages into this one."
             )
         for variable, value in _closed_over(own).items():
-            if isinstance(value, nnx.Pytree | nnx.Variable):
+            held = jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, _MODULES))
+            for module in (x for x in held if isinstance(x, _MODULES)):
                 raise ValueError(
                     f"Node `{name}` is a function that closes over `{variable}`, a "
-                    f"{type(value).__name__}, which would become a constant of the program; make "
+                    f"{type(module).__name__}, which would become a constant of the program; make "
                     f"the module the stage, or write functools.partial(f, {variable})."
                 )
     return nodes
@@ -513,7 +532,11 @@ def _can_be_set(module: Any, path: tuple[Any, ...], leaf: Any) -> bool:
 
 
 def _closed_over(stage: Any) -> Mapping[str, Any]:
-    return inspect.getclosurevars(stage).nonlocals if inspect.isfunction(stage) else {}
+    if not inspect.isfunction(stage):
+        return {}
+    loads = {x.argval for x in dis.get_instructions(stage) if x.opname == "LOAD_GLOBAL"}
+    found = {name: stage.__globals__[name] for name in loads if name in stage.__globals__}
+    return {**found, **inspect.getclosurevars(stage).nonlocals}
 
 
 def _scalars(cursor: dp.Cursor) -> dp.Cursor:
@@ -604,7 +627,7 @@ def _scan_one(
         data = jax.tree.map(lambda x: x, records)  # Variables of this trace
         pipeline, modules = nnx.merge(graphdef, data, state)
         output = stream.marked(batch, pipeline._through(batch, origin))
-        result = step_fn(*((carry,) if carries else ()), *modules, output)
+        result = dp.stepped(step_fn, *((carry,) if carries else ()), *modules, output)
         new, y = dp.pair(result) if carries else (None, result)
         dp.check_carry(carry, new)
         after, _, changed = _parts((pipeline, modules))

@@ -19,6 +19,7 @@ from ._loop import epoch as epoch
 from ._loop import pair as pair
 from ._loop import scan as scan
 from ._loop import step as step
+from ._loop import stepped as stepped
 from ._order import AbstractOrder as AbstractOrder
 from ._order import Sequential as Sequential
 from ._order import Shuffled as Shuffled

@@ -95,9 +95,9 @@ def text_of(annotation: Any) -> str:
         return f"PyTree[{', '.join(inside)}]" if inside else "PyTree"
     if is_union(annotation):
         return " or ".join(map(text_of, te.get_args(annotation)))
-    if annotation is types.NoneType:
-        return "None"
+    if annotation in (types.NoneType, Ellipsis):
+        return "None" if annotation is types.NoneType else "..."
     origin, arguments = te.get_origin(annotation), te.get_args(annotation)
     if arguments and isinstance(origin, type):
         return f"{origin.__name__}[{', '.join(map(text_of, arguments))}]"
-    return getattr(annotation, "__name__", str(annotation))
+    return str(getattr(annotation, "__name__", annotation)).removeprefix("jaxlib._jax.")

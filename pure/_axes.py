@@ -57,8 +57,13 @@ def sizes_text(sizes: Sizes, notes: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={_size(size)}{notes.get(name, '')}" for name, size in sizes.items())
 
 
-def difference(annotations: Sequence[Any], value: Any, sizes: Sizes, owner: Any) -> str:
-    """In what an array differs from its annotation, in sentences; how a dtype is mended."""
+def difference(
+    annotations: Sequence[Any], value: Any, sizes: Sizes, owner: Any, *, given: bool
+) -> str:
+    """In what an array differs from its annotation, in sentences; how a dtype is mended.
+
+    `given` says that it is what a stage is given, and not what it returns.
+    """
     annotation, *others = annotations
     if others or not an.is_array(annotation):
         return ""
@@ -66,15 +71,21 @@ def difference(annotations: Sequence[Any], value: Any, sizes: Sizes, owner: Any)
     axes, known = list(zip(_axes_of(annotation), _axes_of(own), strict=True)), dict(sizes)
     if not isinstance(value, own.dtype[jax.ShapeDtypeStruct, "..."]):
         kinds = [x for x in _KINDS if isinstance(_spec((), x), own.dtype[jax.ShapeDtypeStruct, ""])]
-        cast = f"Cast it, `.astype(jnp.{kinds[0]})`, or" if kinds else "Cast it, or"
-        return f" {cast} change the annotation."
-    if any(_is_many(axis) for axis, _ in axes):
-        return ""
-    if len(axes) != len(value.shape):
-        return f" It has {len(value.shape)} axes where {len(axes)} are expected."
+        cast = f", `.astype(jnp.{kinds[0]})`," if kinds else ""
+        return f" Cast it{' before this node' * given}{cast} or change the annotation."
+    rank, many = len(value.shape), [i for i, (axis, _) in enumerate(axes) if _is_many(axis)]
+    if len(axes) - len(many) > rank or (not many and len(axes) < rank):
+        least = "at least " if many else ""
+        wanted = len(axes) - len(many)
+        be = "is" if wanted == 1 else "are"
+        return f" It has {_number(rank)} where {least}{wanted} {be} expected."
+    shape = list(value.shape)
+    for index in many:
+        del shape[index : rank - (len(axes) - index - 1)]
+        del axes[index]
     return "".join(
         f" Its axis `{axis}` is {size}, not {expected}."
-        for (axis, filled), size in zip(axes, value.shape, strict=True)
+        for (axis, filled), size in zip(axes, shape, strict=True)
         if (expected := _expected(filled, size, known)) != size
     )
 
@@ -92,6 +103,10 @@ def uncomputed(annotation: Any, sizes: Sizes, error: Exception) -> str:
                 f"{names} as an axis of an input, or of another field."
             )
     return f" The annotation cannot be evaluated ({error}); correct it."
+
+
+def _number(axes: int) -> str:
+    return "1 axis" if axes == 1 else f"{axes} axes"
 
 
 def _expected(axis: str, size: int, known: Sizes) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 import typing_extensions as te
-from jaxtyping import PyTree
+from jaxtyping import AbstractDtype, PyTree
 
 from . import _annotation as an
 from ._names import listed, near
@@ -80,13 +80,20 @@ def _container(annotation: Any, value: Any, path: Path, reading: Reading) -> Fou
     if te.is_typeddict(kind):
         yield from _typed_dict(kind, value, path, inner)
     elif an.is_record(kind):
+        try:
+            fields = an.fields_of(kind)
+        except NameError as error:
+            yield _unresolved(kind, error, path)
+            return
         if isinstance(value, kind):
-            for name, field in an.fields_of(kind).items():
+            for name, field in fields.items():
                 yield from contents(field, getattr(value, name), (*path, name), inner)
         else:
             yield _other(annotation, value, path)
     elif te.get_args(annotation) and isinstance(kind, type):
         yield from _generic(annotation, kind, value, path, reading)
+    elif isinstance(kind, type) and issubclass(kind, AbstractDtype):
+        yield Fault(path, f'{kind.__name__} has no axes; write {kind.__name__}[Array, "..."].')
     elif isinstance(kind, type) and not _is_of(value, kind):
         yield _other(annotation, value, path)
 
@@ -95,7 +102,11 @@ def _typed_dict(record: Any, value: Any, path: Path, reading: Reading) -> Found:
     if not isinstance(value, dict):
         yield _other(record, value, path)
         return
-    fields, extra = an.fields_of(record), an.extra_fields(record)
+    try:
+        fields, extra = an.fields_of(record), an.extra_fields(record)
+    except NameError as error:
+        yield _unresolved(record, error, path)
+        return
     unknown = [name for name in value if name not in fields and name not in reading.free]
     for name, field in fields.items():
         if name in value:
@@ -114,9 +125,12 @@ def _typed_dict(record: Any, value: Any, path: Path, reading: Reading) -> Found:
         else:
             yield Fault(
                 (*path, name),
-                f"expected no such field in {record.__name__}, got {spec_text(value[name])}. "
-                f"Declare it there, or write `class {record.__name__}(TypedDict, closed=False)` "
-                "to let other fields through.",
+                f"expected no such field in {record.__name__}, got {spec_text(value[name])}."
+                + (
+                    near(name, fields)
+                    or f" Declare it there, or write `class {record.__name__}(TypedDict, "
+                    "closed=False)`, of typing_extensions, to let other fields through."
+                ),
             )
 
 
@@ -165,7 +179,18 @@ def _one_of(options: Sequence[Any], value: Any, path: Path, reading: Reading) ->
 
 
 def _other(annotation: Any, value: Any, path: Path) -> Fault:
-    return Fault(path, f"expected {an.text_of(annotation)}, got {_kind(value)}.")
+    kind, _ = an.class_of(annotation, {})
+    fields = te.is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, Mapping))
+    mend = " Put it into a dict." if fields and isinstance(value, jax.ShapeDtypeStruct) else ""
+    return Fault(path, f"expected {an.text_of(annotation)}, got {_kind(value)}.{mend}")
+
+
+def _unresolved(record: type, error: NameError, path: Path) -> Fault:
+    return Fault(
+        path,
+        f"the fields of {record.__name__} name `{error.name}`, which is not defined at run time; "
+        "define or import it at the top level of its module, outside `if TYPE_CHECKING`.",
+    )
 
 
 def _kind(value: Any) -> str:

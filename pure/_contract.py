@@ -1,5 +1,6 @@
 import abc
 import inspect
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ class AbstractContracted(abc.ABC):
 def contract_of(stage: Callable[..., Any], inputs: int) -> Contract:
     """The contract of a stage that is called with so many inputs: that of its signature.
 
-    Annotations that cannot be resolved (a name under `TYPE_CHECKING`, say) are warned of, and say
+    An annotation that cannot be resolved (a name under `TYPE_CHECKING`, say) is warned of, and says
     nothing.
     """
     if isinstance(stage, AbstractContracted):
@@ -66,11 +67,20 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {}
     try:
         return te.get_type_hints(annotated)
+    except Exception:  # one by one, to lose no more than cannot be read
+        hints = getattr(inspect.unwrap(annotated), "__annotations__", {})
+        return {name: _resolved(annotated, name, hint) for name, hint in hints.items()}
+
+
+def _resolved(annotated: Any, name: str, hint: Any) -> Any:
+    alone = types.SimpleNamespace(__annotations__={name: hint})
+    try:
+        return te.get_type_hints(alone, globalns=inspect.unwrap(annotated).__globals__)[name]
     except Exception as error:
-        name = annotated.__qualname__
         warnings.warn(
-            f"The annotations of {name} cannot be read ({error}), so its shapes are checked as if "
-            "it had none; define what they name at the top level of its module.",
+            f"The annotation of `{name}` in {annotated.__qualname__} cannot be read ({error}), so "
+            "it is not checked; define or import what it names at the top level of its module, "
+            "outside `if TYPE_CHECKING`.",
             stacklevel=2,
         )
-        return {}
+        return Any

@@ -17,22 +17,21 @@ from ._axes import (
 from ._contents import Choice, Content, Fault, Item, Reading, contents
 from ._spec import spec_text
 
-_Labelled: TypeAlias = tuple[str, Content | Fault]
-
 
 class Known(NamedTuple):
-    """What holds for all nodes: sizes of axes, where each comes from, and fields that may stand in
-    any TypedDict."""
+    """What holds for all nodes: sizes of axes, where each comes from, fields that may stand in any
+    TypedDict, and the axes that a node has named."""
 
     sizes: Sizes
     notes: dict[str, str]
     free: tuple[str, ...]
+    named: frozenset[str]
 
     def with_sizes(self, dims: Iterable[tuple[str, Any]], bound: Sizes, node: str) -> "Known":
         """With the sizes that a node has given to axes declared graph-wide."""
         new = {name: bound[name] for name, _ in dims if name in bound and name not in self.sizes}
         notes = dict.fromkeys(new, f" from node `{node}`")
-        return Known(self.sizes | new, self.notes | notes, self.free)
+        return Known(self.sizes | new, self.notes | notes, self.free, self.named | bound.keys())
 
 
 class Part(NamedTuple):
@@ -41,10 +40,15 @@ class Part(NamedTuple):
     label: str
     annotation: Any
     value: PyTree[jax.ShapeDtypeStruct]
+    given: bool
+
+
+_Labelled: TypeAlias = tuple[Part, Content | Fault]
 
 
 def misfits(parts: Sequence[Part], known: Known, owner: Any) -> tuple[list[str], Sizes]:
-    """Where the parts do not fit their annotations, a line for each field; and the axes bound.
+    """Where the parts do not fit their annotations, a line for each field; and the sizes that they
+    give to axes.
 
     Axes of one name are equal across all parts, and to those known. `owner` is the `self` of an
     axis such as `{self.size}`.
@@ -53,7 +57,7 @@ def misfits(parts: Sequence[Part], known: Known, owner: Any) -> tuple[list[str],
         pair
         for part in parts
         for item in contents(part.annotation, part.value, (), Reading({}, known.free))
-        for pair in _chosen(part.label, item, known, owner)
+        for pair in _chosen(part, item, known, owner)
     ]
     return _held(found, known, owner)
 
@@ -61,14 +65,17 @@ def misfits(parts: Sequence[Part], known: Known, owner: Any) -> tuple[list[str],
 def _held(found: Sequence[_Labelled], known: Known, owner: Any) -> tuple[list[str], Sizes]:
     lines: list[str] = []
     sizes = dict(known.sizes)
+    bound: Sizes = {}
     # What isinstance binds is kept here, and would be lost in a function of its own under
     # jaxtyping's import hook.
     with jaxtyped("context"):
         for name, size in sizes.items():
             isinstance(*example(name, size))
         # Computed axes last: `h//2` may stand before the array that binds `h`.
-        for label, item in sorted(found, key=lambda pair: _is_computed(pair[1])):
-            place = f"{label} `{'/'.join(item.path)}`" if item.path else label.rstrip(",")
+        for part, item in sorted(found, key=lambda pair: _is_computed(pair[1])):
+            place = part.label.rstrip(",")
+            if item.path:
+                place = f"{part.label} `{'/'.join(item.path)}`"
             if isinstance(item, Fault):
                 lines.append(f"{place}: {item.text}")
                 continue
@@ -79,19 +86,20 @@ def _held(found: Sequence[_Labelled], known: Known, owner: Any) -> tuple[list[st
                 why = uncomputed(item.annotations[0], sizes, error)
             else:
                 if fitting is not None:
-                    sizes.update(bindings(fitting, item.value))
+                    bound |= bindings(fitting, item.value)
+                    sizes |= bound
                     continue
-                why = difference(item.annotations, item.value, sizes, owner)
+                why = difference(item.annotations, item.value, sizes, owner, given=part.given)
             got = f"{spec_text(item.value)} ({sizes_text(sizes, known.notes)})"
             lines.append(f"{place}: expected {item.text}, got {got}.{why}")
-    return lines, sizes
+    return lines, bound
 
 
-def _chosen(label: str, item: Item, known: Known, owner: Any) -> list[_Labelled]:
+def _chosen(part: Part, item: Item, known: Known, owner: Any) -> list[_Labelled]:
     if not isinstance(item, Choice):
-        return [(label, item)]
+        return [(part, item)]
     options = [
-        [pair for part in option for pair in _chosen(label, part, known, owner)]
+        [pair for inner in option for pair in _chosen(part, inner, known, owner)]
         for option in item.options
     ]
     fitting = (option for option in options if not _held(option, known, owner)[0])

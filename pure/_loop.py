@@ -9,7 +9,9 @@ from jaxtyping import PRNGKeyArray
 
 from ._batching import Cursor
 from ._origin import Origin
-from ._pipeline import Pipeline, apply
+from ._pipeline import Pipeline, apply, output_failure
+from ._spec import spec_text
+from ._stage import signature_text
 from ._stream import Stream
 
 _In = TypeVar("_In")
@@ -77,13 +79,17 @@ def scan(
     check_arguments(body, ("carry", "batch"))
 
     def through(carry: _Carry, batch: _In, origin: Origin) -> tuple[_Carry, _Y]:
-        return pair(body(carry, _output(pipeline, stream, batch, origin, key)))
+        output = _output(pipeline, stream, batch, origin, key)
+        return pair(stepped(body, carry, output))
 
     return stream.scan(through, carry, cursor, length)
 
 
-def check_arguments(body: Callable[..., Any], names: tuple[str, ...]) -> None:
-    """Refuse a step function that cannot be called with these positional arguments."""
+def check_arguments(body: Callable[..., Any], names: tuple[str, ...], hint: str = "") -> None:
+    """Refuse a step function that cannot be called with these positional arguments.
+
+    `hint` says how it may be given more of them.
+    """
     if not callable(body):
         raise TypeError(
             f"The step function is {body!r} of type {type(body).__name__}, which cannot be called; "
@@ -96,10 +102,36 @@ def check_arguments(body: Callable[..., Any], names: tuple[str, ...]) -> None:
     try:
         signature.bind(*names)
     except TypeError:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        own = [p for p in signature.parameters.values() if p.kind in kinds and p.default is p.empty]
         raise TypeError(
             f"The step function is called with ({', '.join(names)}), but its signature is "
-            f"{signature}; give it {len(names)} positional parameter{'s' * (len(names) > 1)}."
+            f"{signature_text(signature)}; give it {len(names)} positional "
+            f"parameter{'s' * (len(names) > 1)}{hint if len(own) > len(names) else ''}."
         ) from None
+
+
+def stepped(body: Callable[..., Any], *arguments: Any) -> Any:
+    """What a step function returns for a batch, its last argument, and those before it.
+
+    **Errors:** those of the step function, with a note of what it was called with; TypeError if it
+    returns anything but arrays.
+    """
+    try:
+        result = body(*arguments)
+    except Exception as error:
+        *before, batch = arguments
+        plain = jax.Array | dict | tuple | list
+        kinds = "".join(
+            f"{spec_text(x) if isinstance(x, plain) else type(x).__name__}, " for x in before
+        )
+        error.add_note(
+            f"This happened in the step function, called with ({kinds}batch {spec_text(batch)})."
+        )
+        raise
+    if result is not None and (failure := output_failure(result)):
+        raise TypeError(f"The step function {failure}".replace("a batch, a pytree", "a pytree"))
+    return result
 
 
 def _output(

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias
 
@@ -12,7 +13,7 @@ from ._names import listed, suggestion
 from ._origin import Origin
 from ._random import batch_key, record_keys
 from ._schedule import Schedule, graph_failures, raise_failures
-from ._spec import spec_text
+from ._spec import path_text, spec_text
 from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
 
 In = te.TypeVar("In", default=Any)
@@ -226,12 +227,20 @@ def output_failure(output: Any) -> str | None:
     """Why what a stage returned is no batch, if it is none."""
     if output is None:
         return "returned None; expected a batch, a pytree of arrays. Is a `return` missing?"
-    strange = [x for x in jax.tree.leaves(output) if not isinstance(x, _ARRAYS)]
-    if strange:
-        return (
-            f"returned a {type(strange[0]).__name__} in its output; expected a batch, a pytree of "
-            "arrays. Return arrays alone."
-        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(output):
+        field = f" in its field `{path_text(path)}`" if path else " in its output"
+        if dataclasses.is_dataclass(leaf):
+            return (
+                f"returned a {type(leaf).__name__}{field}, a dataclass that is no pytree; decorate "
+                "its class with @jax.tree_util.register_dataclass."
+            )
+        textual = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "OSUMm"
+        if textual or not isinstance(leaf, _ARRAYS):
+            kind = f"an array of {leaf.dtype}" if textual else f"a {type(leaf).__name__}"
+            return (
+                f"returned {kind}{field}; expected a batch, a pytree of arrays. Return arrays "
+                "alone."
+            )
     return None
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import typing_extensions as te
+from jax.tree_util import SequenceKey
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
 from ._spec import path_text
@@ -54,6 +55,13 @@ class ArraySource(AbstractSource[Batch]):
                 f"The data {data!r} hold no arrays; pass a pytree of arrays, such as "
                 '{"image": images, "label": labels}.'
             )
+        for path, leaf in leaves:
+            if np.ndim(leaf) == 0 and isinstance(path[-1] if path else None, SequenceKey):
+                name = field_name(path[:-1])
+                raise ValueError(
+                    f"Field {name} is a list or tuple of numbers; expected an array: write "
+                    "np.asarray(...) around it."
+                )
         # Pairs, for `{"a": {"b": x}, "a/b": y}` has two fields of one name.
         shapes = [(field_name(path), _checked(field_name(path), x).shape) for path, x in leaves]
         if len({shape[0] for _, shape in shapes}) > 1:

@@ -19,6 +19,8 @@ def specs(tree: PyTree[Any]) -> PyTree[jax.ShapeDtypeStruct]:
 
 def spec_text(tree: PyTree[Any]) -> str:
     """A leaf as `f32[4,3]`, a container as its fields: `{image: f32[4,3], label: i32[4]}`."""
+    if tree is None:
+        return "None"
     if jax.tree_util.all_leaves([tree]):
         return _leaf(tree)
     return "{" + fields_text(tree) + "}"

@@ -1,3 +1,4 @@
+import difflib
 import functools
 import inspect
 import itertools
@@ -43,7 +44,10 @@ def random_arguments(stage: Callable[..., Any], *, required: bool = False) -> tu
         for name, parameter in (signature.parameters if signature else {}).items()
         if name in RANDOM and parameter.kind in keyword
     }
-    return tuple(n for n, p in declared.items() if not required or p.default is p.empty)
+    # A `key` with a default of its own, such as "image", is no random key.
+    own = {n for n, p in declared.items() if p.default not in (p.empty, None)}
+    needed = {n for n, p in declared.items() if p.default is p.empty} if required else declared
+    return tuple(name for name in declared if name in needed and name not in own)
 
 
 def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[str]) -> str | None:
@@ -58,10 +62,25 @@ def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[s
         inputs = "1 input" if count == 1 else f"{count} inputs"
         given = f"{inputs} ({listed(predecessors) if predecessors else 'the source'})"
         return (
-            f"node `{name}` is called with {given}, but its signature is {signature}; "
-            "change its parameters or its entry in `edges`."
+            f"node `{name}` is called with {given}, but its signature is "
+            f"{signature_text(signature)}; {_mend(signature)}change its parameters or its entry in "
+            "`edges`."
         )
     return None
+
+
+def signature_text(signature: inspect.Signature) -> str:
+    """A signature without its annotations: `(first, second, *, key)`."""
+    bare_parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(inspect.Signature(bare_parameters))
+
+
+def _mend(signature: inspect.Signature) -> str:
+    for name, parameter in signature.parameters.items():
+        near = difflib.get_close_matches(name, [*RANDOM, "rng", "rngs"], n=1)
+        if parameter.default is parameter.empty and near and name not in RANDOM:
+            return f"a random key is asked for as `key` or `record_keys`, not `{name}`; "
+    return ""
 
 
 def per_record(fn: Callable[..., Any]) -> Callable[..., Any]:

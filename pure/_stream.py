@@ -71,11 +71,13 @@ class Stream(eqx.Module, Generic[Batch]):
     @property
     def batch_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of a full batch; no data are read."""
-        return eqx.filter_eval_shape(lambda stream: stream.first()[0], self)
+        return eqx.filter_eval_shape(
+            lambda stream: stream.first(stream.batching.length(0))[0], self
+        )
 
-    def first(self) -> tuple[Batch, Origin]:
-        """A full batch of the first records, in no order: an example for a trace."""
-        origin = Origin.numbered(self.batching.length(0))
+    def first(self, length: int) -> tuple[Batch, Origin]:
+        """The first records, in no order: an example of a batch for a trace."""
+        origin = Origin.numbered(length)
         return self.rows(origin.ids % self.source.size, origin.ids < self.source.size), origin
 
     def rows(self, ids: UInt32[Array, " batch"], counts: Bool[Array, " batch"]) -> Batch:

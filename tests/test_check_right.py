@@ -274,9 +274,9 @@ def test_an_annotation_that_cannot_be_read_is_warned_of() -> None:
     with pytest.warns(UserWarning) as caught:
         dp.check(linear(stage), stream())
     assert str(caught[0].message) == (
-        "The annotations of gives.<locals>.stage cannot be read (name 'Unknown' is not defined), "
-        "so its shapes are checked as if it had none; define what they name at the top level of "
-        "its module."
+        "The annotation of `return` in gives.<locals>.stage cannot be read (name 'Unknown' is not "
+        "defined), so it is not checked; define or import what it names at the top level of its "
+        "module, outside `if TYPE_CHECKING`."
     )
 
 

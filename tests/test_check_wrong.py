@@ -1,5 +1,7 @@
 """Graphs that do not fit their data, and what each is told."""
 
+import dataclasses
+import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8
 from typing_extensions import TypedDict
 
 import dagrax.pure as dp
+from dagrax.nnx_api import Element, OperatorModule
 from tests.contracts import (
     DATA,
     Affine,
@@ -72,6 +75,24 @@ class Liar(dp.AbstractSource[Images]):
         return {"image": jnp.zeros((*ids.shape, 2, 2)), "label": ids}
 
 
+class Hidden(TypedDict):
+    image: "Unseen"  # type: ignore[name-defined]
+
+
+@dataclasses.dataclass
+class Plain:
+    image: Any
+
+
+class Bare(OperatorModule):
+    def apply(self, element: Images) -> Element[Any]:
+        raise NotImplementedError
+
+
+def fussy(batch: Any) -> Any:
+    raise TypeError("The branches differ:\n  one is red,\n  one is blue.")
+
+
 def images_halved(batch: Images) -> Halves:
     return {**batch, "image": batch["image"][:, ::2]}
 
@@ -94,8 +115,8 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `images` input `batch` (from the source) `image`: expected Float[Array, "
-                '"batch h w c"], got u8[4,4,6,3] (batch=4). Cast it, `.astype(jnp.float32)`, or'
-                " change the annotation."
+                '"batch h w c"], got u8[4,4,6,3] (batch=4). Cast it before this node, '
+                "`.astype(jnp.float32)`, or change the annotation."
             )
         ],
     ),
@@ -116,6 +137,157 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
             (
                 'node `stage` output: expected UInt8[Array, "batch"], got i32[4] (batch=4). '
                 "Cast it, `.astype(jnp.uint8)`, or change the annotation."
+            )
+        ],
+    ),
+    "a misspelt field beside the right ones": (
+        linear(images),
+        stream({**DATA, "labels": DATA["label"]}),
+        [
+            (
+                "node `images` input `batch` (from the source) `labels`: expected no such field"
+                " in Images, got i32[4]. Did you mean `label`?"
+            )
+        ],
+    ),
+    "too few axes before the dots": (
+        linear(gives(Float[Array, "batch ... h c"], lambda b: b["image"][:, :, 0, 0])),
+        None,
+        [
+            (
+                'node `stage` output: expected Float[Array, "batch ... h c"], got f32[4,4] '
+                "(batch=4). It has 2 axes where at least 3 are expected."
+            )
+        ],
+    ),
+    "an axis behind the dots": (
+        linear(gives(Float[Array, "batch ... 4"], lambda b: b["image"])),
+        None,
+        [
+            (
+                'node `stage` output: expected Float[Array, "batch ... 4"], got f32[4,4,6,3] '
+                "(batch=4). Its axis `4` is 3, not 4."
+            )
+        ],
+    ),
+    "a dtype without axes": (
+        linear(gives(Float)),
+        None,
+        ['node `stage` output: Float has no axes; write Float[Array, "..."].'],
+    ),
+    "a record whose fields cannot be resolved": (
+        linear(gives(Hidden)),
+        None,
+        [
+            (
+                "node `stage` output: the fields of Hidden name `Unseen`, which is not defined "
+                "at run time; define or import it at the top level of its module, outside `if "
+                "TYPE_CHECKING`."
+            )
+        ],
+    ),
+    "dims that no annotation names": (
+        linear(images, dims=["hight"]),
+        None,
+        [
+            (
+                "dims names the axis `hight`, which no annotation does; they name `batch`, `c`,"
+                " `h`, `w`."
+            )
+        ],
+    ),
+    "a dataclass that is no pytree": (
+        linear(lambda b: Plain(b["image"])),
+        None,
+        [
+            (
+                "node `lambda` returned a Plain in its output, a dataclass that is no pytree; "
+                "decorate its class with @jax.tree_util.register_dataclass."
+            )
+        ],
+    ),
+    "a string in a field": (
+        linear(lambda b: {**b, "name": "x"}),
+        None,
+        [
+            (
+                "node `lambda` returned a str in its field `name`; expected a batch, a pytree "
+                "of arrays. Return arrays alone."
+            )
+        ],
+    ),
+    "an array of strings": (
+        linear(lambda b: {"name": np.array(["a"])}),
+        None,
+        [
+            (
+                "node `lambda` returned an array of <U1 in its field `name`; expected a batch, "
+                "a pytree of arrays. Return arrays alone."
+            )
+        ],
+    ),
+    "an error of many lines": (
+        linear(fussy),
+        None,
+        [
+            (
+                "node `fussy` (fussy) fails on input `batch` (from the source) {image: "
+                "f32[4,4,6,3], label: i32[4]}: TypeError (here.py:1): The branches differ: one "
+                "is red, one is blue."
+            )
+        ],
+    ),
+    "a look-up that is no field": (
+        linear(lambda b: {"x": dict[str, int]()["lens"]}),
+        None,
+        [
+            (
+                "node `lambda` (<lambda>) fails on input `b` (from the source) {image: "
+                "f32[4,4,6,3], label: i32[4]}: KeyError (here.py:1): 'lens'. If a field is "
+                "meant, there are `image`, `label`."
+            )
+        ],
+    ),
+    "a last batch of another length": (
+        linear(lambda b: {"x": b["image"].reshape(3, 72)}),
+        stream(DATA, 3),
+        [
+            (
+                "in the last batch, of 2 records: node `lambda` (<lambda>) fails on input `b` "
+                "(from the source) {image: f32[2,4,6,3], label: i32[2]}: TypeError (here.py:1):"
+                " cannot reshape array of shape (2, 4, 6, 3) (size 144) into shape (3, 72) "
+                "(size 216)."
+            )
+        ],
+    ),
+    "a last batch that a contract forbids": (
+        linear(gives(Float[Array, "3 h w c"], lambda b: b["image"])),
+        stream(DATA, 3),
+        [
+            (
+                'in the last batch, of 2 records: node `stage` output: expected Float[Array, "3'
+                ' h w c"], got f32[2,4,6,3] (batch=2). Its axis `3` is 2, not 3.'
+            )
+        ],
+    ),
+    "an operator annotated with the record alone": (
+        linear(Bare()),
+        None,
+        [
+            (
+                "node `bare`: `apply` is annotated with Images; expected an Element: write "
+                "Element[Images]."
+            )
+        ],
+    ),
+    "an error in a function of one record": (
+        linear(dp.per_record(lambda r: r["image"] @ r["image"])),
+        None,
+        [
+            (
+                "node `lambda` (<lambda>) fails on input `r` (from the source), one record, "
+                "{image: f32[4,6,3], label: i32[]}: TypeError (here.py:1): dot_general requires"
+                " contracting dimensions to have the same shape, got (3,) and (6,)."
             )
         ],
     ),
@@ -147,7 +319,7 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
             (
                 "node `images` input `batch` (from the source) `mask`: expected no such field "
                 "in Images, got i32[4]. Declare it there, or write `class Images(TypedDict, "
-                "closed=False)` to let other fields through."
+                "closed=False)`, of typing_extensions, to let other fields through."
             )
         ],
     ),
@@ -178,7 +350,7 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
             (
                 "node `stage` output `mask`: expected no such field in Images, got "
                 "f32[4,4,6,3]. Declare it there, or write `class Images(TypedDict, "
-                "closed=False)` to let other fields through."
+                "closed=False)`, of typing_extensions, to let other fields through."
             )
         ],
     ),
@@ -343,7 +515,7 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
     "an array where a dict is stated": (
         linear(gives(Images, lambda b: b["image"])),
         None,
-        ["node `stage` output: expected Images, got f32[4,4,6,3]."],
+        ["node `stage` output: expected Images, got f32[4,4,6,3]. Put it into a dict."],
     ),
     "a dict where an array is stated": (
         linear(gives(Logits)),
@@ -411,7 +583,7 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
             ),
             (
                 'node `stage` output `meta/a`: expected Shaped[Array, "batch ..."], got f32[3] '
-                "(batch=4, h=4, w=6, c=3)."
+                "(batch=4, h=4, w=6, c=3). Its axis `batch` is 3, not 4."
             ),
         ],
     ),
@@ -473,7 +645,12 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
     "an array where a plain dict is stated": (
         linear(gives(dict[str, Float[Array, "batch ..."]], lambda b: b["image"])),
         None,
-        [('node `stage` output: expected dict[str, Float[Array, "batch ..."]], got f32[4,4,6,3].')],
+        [
+            (
+                'node `stage` output: expected dict[str, Float[Array, "batch ..."]], got '
+                "f32[4,4,6,3]. Put it into a dict."
+            )
+        ],
     ),
     "neither of two": (
         linear(gives(Logits | Float[Array, "batch 6"], lambda b: jnp.zeros((4, 7)))),
@@ -582,8 +759,8 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `lambda` (<lambda>) fails on input `batch` (from the source) {image: "
-                "f32[4,4,6,3], label: i32[4]}: TypeError: dot_general requires contracting "
-                "dimensions to have the same shape, got (3,) and (6,)."
+                "f32[4,4,6,3], label: i32[4]}: TypeError (here.py:1): dot_general requires "
+                "contracting dimensions to have the same shape, got (3,) and (6,)."
             )
         ],
     ),
@@ -593,8 +770,8 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `lambda` (<lambda>) fails on input `batch` (from the source) {image: "
-                "f32[4,4,6,3], label: i32[4]}: there is no field `imagee`. Did you mean "
-                "`image`?"
+                "f32[4,4,6,3], label: i32[4]}: there is no field `imagee` (here.py:1). Did you "
+                "mean `image`?"
             )
         ],
     ),
@@ -604,8 +781,8 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `lambda` (<lambda>) fails on input `batch` (from the source) {image: "
-                'f32[4,4,6,3], label: i32[4]}: the batch is a dict: write ["image"] in place of'
-                " .image"
+                'f32[4,4,6,3], label: i32[4]}: the batch is a dict (here.py:1); write ["image"]'
+                " in place of .image."
             )
         ],
     ),
@@ -636,9 +813,10 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `lambda` (<lambda>) fails on input `batch` (from the source) {image: "
-                "f32[4,4,6,3], label: i32[4]}: TracerBoolConversionError: Attempted boolean "
-                "conversion of traced array with shape int32[]. A stage is traced: choose by "
-                "jnp.where or jax.lax.cond, and compute by jnp, not np."
+                "f32[4,4,6,3], label: i32[4]}: TracerBoolConversionError (here.py:1): Attempted"
+                " boolean conversion of traced array with shape int32[]. A stage is traced, "
+                "without values: choose by jnp.where or jax.lax.cond, compute by jnp in place "
+                "of np, and let no shape depend on data."
             )
         ],
     ),
@@ -648,10 +826,10 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `lambda` (<lambda>) fails on input `batch` (from the source) {image: "
-                "f32[4,4,6,3], label: i32[4]}: TracerArrayConversionError: The numpy.ndarray "
-                "conversion method __array__() was called on traced array with shape int32[4] A"
-                " stage is traced: choose by jnp.where or jax.lax.cond, and compute by jnp, not"
-                " np."
+                "f32[4,4,6,3], label: i32[4]}: TracerArrayConversionError (here.py:1): The "
+                "numpy.ndarray conversion method __array__() was called on traced array with "
+                "shape int32[4]. A stage is traced, without values: choose by jnp.where or "
+                "jax.lax.cond, compute by jnp in place of np, and let no shape depend on data."
             )
         ],
     ),
@@ -672,7 +850,8 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
             ),
             (
                 "node `b` (<lambda>) fails on input `x` (from the source) {image: f32[4,4,6,3],"
-                " label: i32[4]}: there is no field `no`."
+                " label: i32[4]}: KeyError (here.py:1): 'no'. If a field is meant, there are "
+                "`image`, `label`."
             ),
             (
                 'node `c` input `batch` (from `a`) `image`: expected Float[Array, "batch h w '
@@ -687,7 +866,8 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
         [
             (
                 "node `spare` (<lambda>) fails on input `batch` (from the source) {image: "
-                "f32[4,4,6,3], label: i32[4]}: there is no field `no`."
+                "f32[4,4,6,3], label: i32[4]}: KeyError (here.py:1): 'no'. If a field is meant,"
+                " there are `image`, `label`."
             )
         ],
     ),
@@ -716,7 +896,12 @@ WRONG: dict[str, tuple[dp.Pipeline, dp.Stream | None, list[str]]] = {
     "a source whose rows have no batch axis": (
         linear(images),
         dp.Stream(Constant(), batch_size=4),
-        ['the source `x`: expected Shaped[Array, "batch ..."], got f32[3] (batch=4).'],
+        [
+            (
+                'the source `x`: expected Shaped[Array, "batch ..."], got f32[3] (batch=4). Its'
+                " axis `batch` is 3, not 4."
+            )
+        ],
     ),
     "a source that breaks its own contract": (
         linear(free),
@@ -750,4 +935,5 @@ def test_a_graph_that_does_not_fit_is_refused_field_by_field(wrong: str) -> None
     pipeline, other, lines = WRONG[wrong]
     with pytest.raises(ValueError) as error:
         dp.check(pipeline, other or stream())
-    assert str(error.value).split("\n  - ") == ["The graph cannot be built:", *lines]
+    told = re.sub(r"test_check_wrong.py:\d+", "here.py:1", str(error.value))
+    assert told.split("\n  - ") == ["The graph cannot be built:", *lines]

@@ -256,8 +256,8 @@ def greedy(carry: Any, batch: Any, extra: Any) -> Any:
 @pytest.mark.parametrize(
     ("body", "signature"),
     [
-        (lonely, "(carry: Any) -> Any"),
-        (greedy, "(carry: Any, batch: Any, extra: Any) -> Any"),
+        (lonely, "(carry)"),
+        (greedy, "(carry, batch, extra)"),
     ],
 )
 def test_a_body_that_cannot_be_called_is_named_by_its_signature(body: Any, signature: str) -> None:
@@ -290,6 +290,26 @@ def test_an_error_inside_a_stage_names_its_node_on_every_path(path: Path) -> Non
         "This happened in node `crop` (broken), which was given {bits: u32[3], id: u32[3], "
         "x: f32[3,2]}."
     ) in error.value.__notes__
+
+
+def test_an_error_inside_the_step_function_tells_what_it_was_called_with() -> None:
+    def broken(carry: Any, batch: Any) -> Any:
+        raise RuntimeError("no luck")
+
+    with pytest.raises(RuntimeError, match="no luck") as error:
+        scanned(broken, 0.0)
+    assert (
+        "This happened in the step function, called with (f32[], batch {x: f32[3,2]})."
+    ) in error.value.__notes__
+
+
+def test_a_step_function_returns_arrays() -> None:
+    with pytest.raises(TypeError) as error:
+        scanned(lambda carry, batch: (carry, {"name": "x"}), 0.0)
+    assert str(error.value) == (
+        "The step function returned a str in its field `1/name`; expected a pytree of arrays. "
+        "Return arrays alone."
+    )
 
 
 # Compilations

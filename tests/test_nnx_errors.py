@@ -478,7 +478,7 @@ SCANS = {
     "scan(lambda m, b: 0)": (
         "TypeError",
         "The step function is called with (batch), but its signature is (m, b); give it 1 "
-        "positional parameter.",
+        "positional parameter, or pass modules=(…) and init_carry=… to scan.",
     ),
     "scan(lambda b: 0, modules=(model,))": (
         "TypeError",

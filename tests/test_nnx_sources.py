@@ -270,7 +270,8 @@ def test_an_operator_that_returns_no_element_is_refused() -> None:
         linear(NoElement())
     assert str(error.value) == (
         "The graph cannot be built:\n"
-        "  - node `no_element` (NoElement) fails on input `element` (from the source) {x: f32[4]}: "
+        "  - node `no_element` (NoElement) fails on input `element` (from the source), one "
+        "record, {x: f32[]}: "
         "TypeError: NoElement.apply returned dict; expected an Element: return "
         "element.update_data({...})."
     )
@@ -332,8 +333,8 @@ def test_an_integer_field_is_refused(operator: type[OperatorModule]) -> None:
     assert str(error.value) == (
         "The graph cannot be built:\n"
         f"  - node `{name.removesuffix('Operator').lower()}` ({name}) fails on input `element` "
-        f"(from the source) {{image: u8[2,3]}}: TypeError: {name} works on a floating-point field, "
-        "but `image` is uint8; cast it in a stage before: batch['image'].astype(jnp.float32)."
+        f"(from the source), one record, {{image: u8[3]}}: TypeError: {name} works on a "
+        "floating-point field, but `image` is uint8; cast it in a stage before: batch['image'].astype(jnp.float32)."
     )
 
 

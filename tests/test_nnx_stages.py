@@ -249,3 +249,35 @@ def test_outputs_come_in_the_order_asked_for_and_the_sink_keeps_its_mask() -> No
     assert list(taps) == ["lambda", "affine"]
     assert taps["lambda"]["valid"].tolist() == [True, True, False, False]
     np.testing.assert_array_equal(taps["affine"]["x"], [8, 9, 0, 1])
+
+
+GLOBAL = Affine()
+
+
+def reads_a_global(batch: Any) -> Any:
+    return GLOBAL(batch)
+
+
+def reads_a_list(batch: Any) -> Any:
+    return LISTED[0](batch)
+
+
+LISTED = [GLOBAL]
+
+
+@pytest.mark.parametrize(("stage", "name"), [(reads_a_global, "GLOBAL"), (reads_a_list, "LISTED")])
+def test_a_function_that_reads_a_module_from_its_globals_is_refused(stage: Any, name: str) -> None:
+    with pytest.raises(ValueError) as error:
+        linear(stage)
+    assert str(error.value) == (
+        f"Node `{stage.__name__}` is a function that closes over `{name}`, a Affine, which would "
+        "become a constant of the program; make the module the stage, or write "
+        f"functools.partial(f, {name})."
+    )
+
+
+def test_a_batch_size_that_a_stage_cannot_take_is_refused_and_the_old_one_kept() -> None:
+    pipeline = linear(lambda batch: {"x": batch["x"].reshape(4, 1)}, size=8)
+    with pytest.raises(ValueError, match="cannot reshape"):
+        pipeline.batch_size = 3
+    assert pipeline.batch_size == 4

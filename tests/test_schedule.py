@@ -288,19 +288,19 @@ def test_separate_cycles_are_all_printed() -> None:
             two,
             [],
             "node `end` is called with 1 input (the source), but its signature is "
-            "(left: Any, right: Any) -> Any; change its parameters or its entry in `edges`.",
+            "(left, right); change its parameters or its entry in `edges`.",
         ),
         (
             one,
             ["a", "b"],
             "node `end` is called with 2 inputs (`a`, `b`), but its signature is "
-            "(batch: Any) -> Any; change its parameters or its entry in `edges`.",
+            "(batch); change its parameters or its entry in `edges`.",
         ),
         (
             dp.per_record(two),
             ["a"],
             "node `end` is called with 1 input (`a`), but its signature is "
-            "(left: Any, right: Any) -> Any; change its parameters or its entry in `edges`.",
+            "(left, right); change its parameters or its entry in `edges`.",
         ),
     ],
     ids=["too few", "too many", "per record"],
@@ -333,7 +333,7 @@ def test_all_failures_are_told_at_once() -> None:
         "node `b` reads `bb`, which is not a node. Did you mean `b`?",
         "the sink `end` is not a node. The nodes are `a`, `b`, `c`, `d`.",
         "node `c` is called with 1 input (`b`), but its signature is "
-        "(left: Any, right: Any) -> Any; change its parameters or its entry in `edges`.",
+        "(left, right); change its parameters or its entry in `edges`.",
     ]
 
 

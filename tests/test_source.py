@@ -177,3 +177,12 @@ def test_a_source_of_ones_own_needs_a_size_and_rows() -> None:
 
     stream = dp.Stream(Squares(), batch_size=3, remainder="carry")
     assert stream.take(dp.Cursor(np.uint32(0), np.uint32(8)))[1].tolist() == [64, 81, 0]
+
+
+def test_a_list_of_numbers_is_no_field() -> None:
+    with pytest.raises(ValueError) as error:
+        dp.ArraySource({"image": np.zeros((3, 2)), "label": [0, 1, 2]})
+    assert str(error.value) == (
+        "Field `label` is a list or tuple of numbers; expected an array: write np.asarray(...) "
+        "around it."
+    )

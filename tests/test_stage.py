@@ -235,3 +235,24 @@ def test_a_stage_that_forgets_to_return_is_named() -> None:
     assert str(error.value) == (
         "Node `crop` returned None; expected a batch, a pytree of arrays. Is a `return` missing?"
     )
+
+
+def test_a_random_key_by_another_name_is_told_its_own() -> None:
+    def noisy(batch: Any, *, rng: Any) -> Any:
+        return batch
+
+    with pytest.raises(ValueError) as error:
+        run(noisy, node="noise")
+    assert str(error.value) == (
+        "The graph cannot be built:\n"
+        "  - node `noise` is called with 1 input (the source), but its signature is "
+        "(batch, *, rng); a random key is asked for as `key` or `record_keys`, not `rng`; change "
+        "its parameters or its entry in `edges`."
+    )
+
+
+def test_a_key_with_a_default_of_its_own_is_no_random_key() -> None:
+    def column(batch: Any, *, key: str = "x") -> Any:
+        return {key: batch}
+
+    assert list(run(column, node="column")) == ["x"]

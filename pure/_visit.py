@@ -1,0 +1,134 @@
+import os
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PRNGKeyArray
+
+from ._contract import Contract, contract_of
+from ._fit import Known, Part, misfits
+from ._names import listed, near
+from ._origin import Origin
+from ._pipeline import call, output_failure
+from ._spec import spec_text, specs
+from ._stage import type_name
+
+_TRACED = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+_LONGEST = 500
+
+
+class Visit(NamedTuple):
+    """What came of running a node once: its output, where it does not fit, the sizes that its axes
+    were given, the axes that it names; why there is no output, if there is none, and the error."""
+
+    output: Any
+    misfits: list[str]
+    sizes: dict[str, Any]
+    raised: str | None = None
+    error: Exception | None = None
+
+
+def visit(
+    node: str,
+    stage: Callable[..., Any],
+    before: Sequence[str],
+    inputs: Sequence[Any],
+    known: Known,
+    key: PRNGKeyArray,
+    origin: Origin,
+) -> Visit:
+    """Run a node inside a trace, and hold what goes in and what comes out to its contract."""
+    try:
+        contract = contract_of(stage, len(inputs))
+    except TypeError as error:
+        return Visit(None, [], {}, f"node `{node}`: {error}", error)
+    parts = [
+        _part(f"input `{name or index}` (from {source})", annotation, value, contract, given=True)
+        for index, ((name, annotation), source, value) in enumerate(
+            zip(contract.inputs, map(_source, before or [""]), inputs, strict=True)
+        )
+    ]
+    lines, sizes = _misfits(node, parts, known, contract)
+    try:
+        output = call(node, stage, inputs, key, origin)
+    except Exception as error:
+        given = " and ".join(f"{part.label} {spec_text(part.value)}" for part in parts)
+        where = f"node `{node}` ({type_name(stage)}) fails on {given}"
+        return Visit(None, lines, sizes, f"{where}: {_reason(error, inputs)}", error)
+    if failure := output_failure(output):
+        return Visit(None, lines, sizes, f"node `{node}` {failure}")
+    if not lines:  # else the output is not to blame
+        parts.append(_part("output", contract.output, output, contract, given=False))
+        lines, sizes = _misfits(node, parts, known, contract)
+    return Visit(output, lines, sizes)
+
+
+def _source(name: str) -> str:
+    return f"`{name}`" if name else "the source"
+
+
+def _misfits(
+    node: str, parts: Sequence[Part], known: Known, contract: Contract
+) -> tuple[list[str], dict[str, Any]]:
+    lines, sizes = misfits(parts, known, contract.owner)
+    return [f"node `{node}` {line}" for line in lines], sizes
+
+
+def _part(label: str, annotation: Any, value: Any, contract: Contract, *, given: bool) -> Part:
+    value = specs(value)
+    if not contract.per_record:
+        return Part(label, annotation, value, given)
+    if any(not spec.shape for spec in jax.tree.leaves(value)):  # the mapping itself will raise
+        return Part(label, Any, value, given)
+    record = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), value)
+    return Part(f"{label}, one record,", annotation, record, given)
+
+
+def _reason(error: Exception, inputs: Sequence[Any]) -> str:
+    fields = {name: None for value in inputs if isinstance(value, dict) for name in value}
+    missing = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if isinstance(missing, str) and fields and missing not in fields:
+        if guess := near(missing, fields):
+            return f"there is no field `{missing}`{_place(error)}.{guess}"
+        return (
+            f"KeyError{_place(error)}: '{missing}'. If a field is meant, there are "
+            f"{listed(fields)}."
+        )
+    if isinstance(error, AttributeError) and isinstance(error.obj, dict) and error.name in fields:
+        mend = f'write ["{error.name}"] in place of .{error.name}'
+        return f"the batch is a dict{_place(error)}; {mend}."
+    # Behind the notes for the user, JAX adds some on its own traceback.
+    notes = [note for note in getattr(error, "__notes__", []) if note.endswith((".", "?"))]
+    if isinstance(error, _TRACED):
+        notes.append(
+            "A stage is traced, without values: choose by jnp.where or jax.lax.cond, compute by "
+            "jnp in place of np, and let no shape depend on data."
+        )
+    said = f"{type(error).__name__}{_place(error)}: {_said(error)}".rstrip(": ")
+    return " ".join([said if said.endswith((".", "?", "!")) else f"{said}.", *notes])
+
+
+def _said(error: Exception) -> str:
+    text = str(error).strip()
+    first, _, rest = text.partition("\n")
+    if not rest or (not first.endswith((":", "differ.")) and len(first.split()) > 8):
+        return first
+    whole = " ".join(text.split())
+    return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]} …"
+
+
+def _place(error: Exception) -> str:
+    """The line of the user's code in which an error was raised: ` (stages.py:37)`."""
+    own = [
+        (os.path.basename(frame.f_code.co_filename), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if "site-packages" not in frame.f_code.co_filename
+        and not str(frame.f_globals.get("__name__")).startswith("dagrax.")
+    ]
+    return f" ({own[-1][0]}:{own[-1][1]})" if own else ""
