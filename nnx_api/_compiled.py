@@ -1,5 +1,6 @@
 import operator
 import types
+from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -121,11 +122,19 @@ def same_structure(before: Any, after: Any, did: str) -> None:
     """Refuse a compiled function that changed more of a module than the values of its Variables."""
     if before == after:
         return
+    was, now = _attributes(before), _attributes(after)
+    new = Counter(name for name, _ in now) - Counter(name for name, _ in was)
+    changed = [*new] or [name for (name, x), (_, y) in zip(was, now, strict=False) if x != y]
+    what = " and ".join(f"`self.{name}`" for name in changed[:3]) or "an attribute"
     raise ValueError(
-        f"{did} changed the structure of a module: it set an attribute that is not an "
-        "nnx.Variable, or made a new one. A compiled call keeps only the values of Variables; hold "
-        "what changes in an nnx.Variable made in `__init__`."
+        f"{did} changed the structure of a module: it set {what}, which is not an nnx.Variable, or "
+        "is a new one. A compiled call keeps only the values of Variables; hold what changes in an "
+        "nnx.Variable made in `__init__`."
     )
+
+
+def _attributes(graphdef: Any) -> list[tuple[Any, Any]]:
+    return [(name, value) for name, value in graphdef.attributes if name not in FLAX_OWN]
 
 
 def _frozen(graphdef: Any) -> Hashable:

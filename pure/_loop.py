@@ -14,6 +14,7 @@ from ._spec import spec_text
 from ._stage import signature_text
 from ._stream import Stream
 
+_PLAIN = (jax.Array, dict, tuple, list)
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Carry = TypeVar("_Carry")
@@ -121,9 +122,8 @@ def stepped(body: Callable[..., Any], *arguments: Any) -> Any:
         result = body(*arguments)
     except Exception as error:
         *before, batch = arguments
-        plain = jax.Array | dict | tuple | list
         kinds = "".join(
-            f"{spec_text(x) if isinstance(x, plain) else type(x).__name__}, " for x in before
+            f"{spec_text(x) if isinstance(x, _PLAIN) else type(x).__name__}, " for x in before
         )
         error.add_note(
             f"This happened in the step function, called with ({kinds}batch {spec_text(batch)})."

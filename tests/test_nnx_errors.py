@@ -539,8 +539,8 @@ SCANS = {
     ),
     'scan(lambda m, b: setattr(m, "count", 1), modules=(model,))': (
         "ValueError",
-        "The step function or a stage changed the structure of a module: it set an attribute that"
-        " is not an nnx.Variable, or made a new one. A compiled call keeps only the values of "
+        "The step function or a stage changed the structure of a module: it set `self.count`, "
+        "which is not an nnx.Variable, or is a new one. A compiled call keeps only the values of "
         "Variables; hold what changes in an nnx.Variable made in `__init__`.",
     ),
 }

@@ -334,7 +334,8 @@ def test_an_integer_field_is_refused(operator: type[OperatorModule]) -> None:
         "The graph cannot be built:\n"
         f"  - node `{name.removesuffix('Operator').lower()}` ({name}) fails on input `element` "
         f"(from the source), one record, {{image: u8[3]}}: TypeError: {name} works on a "
-        "floating-point field, but `image` is uint8; cast it in a stage before: batch['image'].astype(jnp.float32)."
+        "floating-point field, but `image` is uint8; cast it in a stage before: "
+        "batch['image'].astype(jnp.float32)."
     )
 
 
