@@ -18,8 +18,12 @@ from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
 from ._variants import each_variant, have_own_orders, stacked, unstacked
+from ._watch import Watch
 
-_MODULES = (nnx.Pytree, nnx.Variable)
+_CLOSED_OVER = (
+    "The function that is being traced closes over a pipeline made outside it, whose position it "
+    "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline)."
+)
 In = te.TypeVar("In", default=Any)
 Out = te.TypeVar("Out", default=Any)
 _Modules = TypeVarTuple("_Modules")
@@ -30,8 +34,9 @@ _Y = TypeVar("_Y")
 class _Unseen:
     """Attributes that are no part of the module: flax sees neither them nor a change of them."""
 
-    __slots__ = ("_bound", "_origin", "_programs")
+    __slots__ = ("_bound", "_origin", "_programs", "_watch")
     _bound: tuple[Bound, dp.Batching]
+    _watch: Watch
     _origin: dp.Origin
     _programs: Programs
 
@@ -418,6 +423,10 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     def _advance(self, epoch: int | None = None) -> Any:
         # The next batch; with an `epoch`, StopIteration if it has ended.
+        if (unchanged := self._unchanged()) is not None:
+            bound, batching = unchanged
+            self._stop_behind(epoch, batching)
+            return self._compiled_step(batching, bound)
         seen = seen_in(self)
         if is_traced(seen):
             stream = self._stream()
@@ -426,6 +435,12 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         bound, batching = self._bind(seen)
         self._stop_behind(epoch, batching)
         return self._compiled_step(batching, bound)
+
+    def _unchanged(self) -> tuple[Bound, dp.Batching] | None:
+        try:
+            return self._bound if self._watch.unchanged() else None
+        except AttributeError:  # not run yet
+            return None
 
     def _stop_behind(self, epoch: int | None, batching: dp.Batching) -> None:
         if epoch is not None and batching.settle(*self.cursor).epoch != epoch:
@@ -442,12 +457,15 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         return output
 
     def _compiled_step(self, batching: dp.Batching, bound: Bound) -> Any:
-        self._check_trace()
         cursor = batching.settle(*self.cursor)
         epoch, offset = cursor.as_ints()
         length = batching.length(offset)
-        output = bound.run(self, self._kept(), _read, (length,), _scalars(cursor))
-        self._go(batching.settle(epoch, offset + length))
+        try:
+            output = bound.run(self, self._kept(), _read, (length,), _scalars(cursor))
+            self._go(batching.settle(epoch, offset + length))
+        except flax.errors.TraceContextError as error:
+            error.add_note(_CLOSED_OVER)
+            raise
         return output
 
     def _through(self, batch: Any, origin: dp.Origin) -> Any:
@@ -474,22 +492,19 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     def _bind(self, seen: list[Any]) -> tuple[Bound, dp.Batching]:
         try:
             bound, batching = self._bound
-            if bound.same(seen):
-                return bound, batching
+            if not bound.same(seen):
+                raise AttributeError
         except AttributeError:
-            pass
-        object.__setattr__(self, "_bound", (Bound(self, seen), self._stream().batching))
-        return self._bound
+            bound, batching = Bound(self, seen), self._stream().batching
+            object.__setattr__(self, "_bound", (bound, batching))
+        object.__setattr__(self, "_watch", Watch(self, bound.leaves))
+        return bound, batching
 
     def _check_trace(self) -> None:
         try:
             self._epoch.set_raw_value(self._epoch.get_raw_value())
         except flax.errors.TraceContextError as error:
-            error.add_note(
-                "The function that is being traced closes over a pipeline made outside it, whose "
-                "position it cannot move; pass the pipeline to it as an argument: "
-                "nnx.jit(f)(pipeline)."
-            )
+            error.add_note(_CLOSED_OVER)
             raise
 
     def _go(self, cursor: dp.Cursor) -> None:
@@ -513,11 +528,10 @@ def _nodes(graph: dp.Pipeline[Any, Any]) -> dict[str, Any]:
                 "batches come from; put its stages into this one."
             )
         for variable, value in _closed_over(own).items():
-            held = jax.tree.leaves(value, is_leaf=lambda x: isinstance(x, _MODULES))
-            for module in (x for x in held if isinstance(x, _MODULES)):
+            if isinstance(value, nnx.Pytree | nnx.Variable):
                 raise ValueError(
                     f"Node `{name}` is a function that closes over `{variable}`, a "
-                    f"{type(module).__name__}, which would become a constant of the program; make "
+                    f"{type(value).__name__}, which would become a constant of the program; make "
                     f"the module the stage, or write functools.partial(f, {variable})."
                 )
     return nodes
