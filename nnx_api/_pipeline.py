@@ -273,7 +273,11 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     def __iter__(self) -> EpochIterator[Out]:
         return EpochIterator(self)
 
-    def outputs(self, *nodes: str, batch: In | None = None) -> dict[str, Any]:
+    @overload
+    def outputs(self, *nodes: str) -> dict[str, Any]: ...
+    @overload
+    def outputs(self, *nodes: str, batch: In) -> dict[str, Any]: ...
+    def outputs(self, *nodes: str, batch: Any = None) -> dict[str, Any]:
         """The outputs of the named nodes (of all that run, if none is named) for the next batch,
         or for a `batch` of your own. Neither position nor state of the stages change.
 
