@@ -17,12 +17,13 @@ from ._compiled import Bound, Programs, is_traced, raw, same_structure, seen_in
 from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
-from ._variants import each_variant, have_own_orders, stacked, unstacked
+from ._variants import each_variant, have_own_orders, one_of, stacked, unstacked
 from ._watch import Watch
 
 _CLOSED_OVER = (
     "The function that is being traced closes over a pipeline made outside it, whose position it "
-    "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline)."
+    "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline). (Or it merges "
+    "Variables of another trace: write nnx.merge(..., copy=True).)"
 )
 In = te.TypeVar("In", default=Any)
 Out = te.TypeVar("Out", default=Any)
@@ -139,6 +140,11 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         **Errors:** ValueError for pipelines that differ in anything else, naming each place with
         both values; TypeError for anything but pipelines.
         """
+        if not isinstance(pipelines, list | tuple):
+            raise TypeError(
+                f"pipelines is of type {type(pipelines).__name__}; expected a list of pipelines: "
+                "write Pipeline.variants([pipeline_of(strength) for strength in strengths])."
+            )
         for pipeline in pipelines:
             if not isinstance(pipeline, Pipeline):
                 raise TypeError(
@@ -146,7 +152,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
                     "Pipeline.variants([pipeline_of(strength) for strength in strengths])."
                 )
         own_order = have_own_orders(pipelines)
-        together = stacked(pipelines, own_order=own_order)
+        together: Pipeline[In, Out] = stacked(pipelines, own_order=own_order)
         together._variants = (own_order, *together._variants)
         return together
 
@@ -176,7 +182,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     @batch_size.setter
     def batch_size(self, batch_size: int) -> None:
-        dp.Stream(*self.source.pure(), batch_size=batch_size, remainder=self._remainder)
+        dp.Stream(*self._one_source().pure(), batch_size=batch_size, remainder=self._remainder)
         before, self._batch_size = self._batch_size, batch_size
         try:
             self.check()
@@ -191,7 +197,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     @remainder.setter
     def remainder(self, remainder: dp.Remainder) -> None:
-        dp.Stream(*self.source.pure(), batch_size=self._batch_size, remainder=remainder)
+        dp.Stream(*self._one_source().pure(), batch_size=self._batch_size, remainder=remainder)
         before, self._remainder = self._remainder, remainder
         try:
             self.check()
@@ -216,7 +222,10 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self._seek(int(self.cursor.epoch) if epoch is None else epoch, offset)
 
     def _seek(self, epoch: Any, offset: Any) -> None:
-        for name, value, most in (("epoch", epoch, 2**32), ("offset", offset, len(self.source))):
+        for name, value, most in (
+            ("epoch", epoch, 2**32),
+            ("offset", offset, len(self._one_source())),
+        ):
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise TypeError(
                     f"{name} is {value!r} of type {type(value).__name__}; expected an int."
@@ -399,6 +408,11 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         except (flax.errors.TraceContextError, ValueError) as error:
             if isinstance(error, ValueError) and "trace level" not in str(error):
                 raise
+            if shared:
+                error.add_note(
+                    "A shared module is only read; pass one that the step function changes by "
+                    "modules=(module,), over variants one for each, stacked by `stack`."
+                )
             error.add_note(
                 "If the step function closes over the module that it changes, pass the module to "
                 "it: modules=(module,)."
@@ -417,10 +431,17 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         )
 
     def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
-        source, order = self.source.pure()
+        source, order = self._one_source().pure()
         return dp.Stream(
             source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
         )
+
+    def _one_source(self) -> Source[In]:
+        # Outside the map over variants, the first of them stands for all.
+        source = self.source
+        for own_order in self._variants:
+            source = one_of(source, 0, own_order=True) if own_order else source
+        return source
 
     def _current_epoch(self) -> int:
         return int(self._stream().batching.settle(*self.cursor).epoch)
@@ -517,6 +538,8 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self._offset.set_raw_value(offset)
 
     def _fingerprint(self) -> dict[str, str]:
+        if self._variants:
+            return dp.combined([alone._fingerprint() for alone in self.unstack()])
         return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
 
 

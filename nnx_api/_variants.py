@@ -24,11 +24,31 @@ def stack(modules: Sequence[_Module]) -> _Module:
     **Errors:** ValueError for no modules, and for modules that differ in anything but the values
     of Variables and arrays, naming each place with both values.
     """
-    return stacked(modules, own_order=True)
+    if not isinstance(modules, list | tuple):
+        raise TypeError(
+            f"modules is of type {type(modules).__name__}; expected a list of modules: write "
+            "stack([model, other])."
+        )
+    for module in modules:
+        if not isinstance(module, nnx.Pytree):
+            raise TypeError(
+                f"A variant is of type {type(module).__name__}; expected nnx modules: write "
+                "stack([model, other])."
+            )
+    together: _Module = stacked(modules, own_order=True)
+    return together
 
 
 def unstack(module: _Module) -> list[_Module]:
-    """The modules that were stacked, one by one, with Variables of their own."""
+    """The modules that were stacked, one by one, with Variables of their own.
+
+    **Errors:** ValueError for a module whose Variables have no leading axis of one length.
+    """
+    from ._pipeline import Pipeline  # which is built on this
+
+    if isinstance(module, Pipeline) and module._variants:
+        alone: Any = module.unstack()
+        return list(alone)
     return unstacked(module, own_order=True)
 
 
@@ -37,16 +57,16 @@ def stacked(modules: Sequence[_Module], *, own_order: bool) -> _Module:
     if not modules:
         raise ValueError("There are no variants to stack; pass at least one.")
     first, *others = modules
-    different = [
-        f"\n  - `{place}` is {before} in variant 0 and {after} in variant {index}."
+    different = dp.told_apart(
+        (index, difference)
         for index, other in enumerate(others, start=1)
-        for place, before, after in _differences(first, other, "")
-    ]
+        for difference in _unlike(first, other)
+    )
     if different:
         raise ValueError(
-            f"The variants cannot be stacked:{''.join(different)}\nVariants are alike in all but "
-            "the values of their Variables: hold what varies in an nnx.Variable, and give all "
-            "of them the same of the rest (functions, such as optax's, too)."
+            f"The variants cannot be stacked:{different}\nVariants are alike in all but the values "
+            "of their Variables: hold what varies in an nnx.Variable, and give all of them the "
+            "same of the rest (functions, such as optax's, too)."
         )
     leaves = []
     for same in zip(*(nnx.to_flat_state(nnx.state(x)) for x in modules), strict=True):
@@ -60,21 +80,10 @@ def stacked(modules: Sequence[_Module], *, own_order: bool) -> _Module:
 
 def unstacked(module: _Module, *, own_order: bool) -> list[_Module]:
     """The modules that `stacked` has made one."""
-    flat = nnx.to_flat_state(nnx.state(module))
-    axes = [variant_axis(path, leaf, own_order) for path, leaf in flat]
-
-    def one(index: int) -> _Module:
-        leaves = [
-            (path, _with(leaf, _at(raw(leaf), index) if axis == 0 else raw(leaf)))
-            for (path, leaf), axis in zip(flat, axes, strict=True)
-        ]
-        alone: _Module = nnx.merge(nnx.graphdef(module), nnx.from_flat_state(leaves))
-        return alone
-
     lengths = {
         jnp.shape(x)[:1]
-        for (_, leaf), axis in zip(flat, axes, strict=True)
-        if axis == 0
+        for path, leaf in nnx.to_flat_state(nnx.state(module))
+        if variant_axis(path, leaf, own_order) == 0
         for x in jax.tree.leaves(raw(leaf))
     }
     if len(lengths) != 1 or () in lengths:
@@ -82,7 +91,19 @@ def unstacked(module: _Module, *, own_order: bool) -> list[_Module]:
             f"{type(module).__name__} is no stack of modules, whose Variables all have a leading "
             "axis of one length; make one by stack([...])."
         )
-    return [one(index) for index in range(lengths.pop()[0])]
+    return [one_of(module, index, own_order=own_order) for index in range(lengths.pop()[0])]
+
+
+def one_of(module: _Module, index: int, *, own_order: bool) -> _Module:
+    """One of the modules that `stacked` has made one."""
+    leaves = [
+        (path, _with(leaf, _at(raw(leaf), index)))
+        if variant_axis(path, leaf, own_order) == 0
+        else (path, _with(leaf, raw(leaf)))
+        for path, leaf in nnx.to_flat_state(nnx.state(module))
+    ]
+    alone: _Module = nnx.merge(nnx.graphdef(module), nnx.from_flat_state(leaves))
+    return alone
 
 
 def variant_axis(path: _Path, leaf: Any, own_order: bool) -> int | None:
@@ -114,6 +135,7 @@ def each_variant(
     graphdef, state = nnx.split(everything)
     flat = nnx.to_flat_state(state)
     axes = [0 if path[0] == 1 else variant_axis(path[1:], leaf, levels[0]) for path, leaf in flat]
+    _check_stacked(pipeline, modules, carry)
 
     def one(values: list[Any], carry: Any) -> tuple[Any, Any, dict[int, Any], dict[int, Any]]:
         leaves = [(p, _with(leaf, x)) for (p, leaf), x in zip(flat, values, strict=True)]
@@ -144,6 +166,35 @@ def each_variant(
     return shared, output
 
 
+def _check_stacked(pipeline: Any, modules: tuple[Any, ...], carry: Any) -> None:
+    seeds = jnp.shape(pipeline._seed.get_raw_value())
+    if not seeds:
+        raise ValueError(
+            "The pipeline has variants, which it maps over by itself, but their axis is gone; call "
+            "it outside nnx.vmap, or give nnx.vmap pipelines that were stacked by stack([...])."
+        )
+    nodes = {f"nodes[{name!r}] ({_type(x)})": _state(x) for name, x in pipeline.nodes.items()}
+    given = {f"modules[{index}] ({_type(x)})": _state(x) for index, x in enumerate(modules)}
+    for name, value in {**nodes, **given, "init_carry": carry}.items():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+            if (*jnp.shape(leaf), None)[0] != seeds[0]:
+                mend = "stack([...])" if name != "init_carry" else f"jnp.zeros({seeds[0]}), say"
+                raise ValueError(
+                    f"The pipeline has {seeds[0]} variants, but {name} has no leading axis of "
+                    f"{seeds[0]}: `{jax.tree_util.keystr(path) or name}` is {dp.spec_text(leaf)}. "
+                    f"Give each variant its own, by {mend}"
+                    + (", or pass it in shared=(…)." if name in given else ".")
+                )
+
+
+def _state(module: Any) -> Any:
+    return nnx.state(module) if isinstance(module, nnx.Pytree) else None
+
+
+def _type(module: Any) -> str:
+    return type(module).__name__
+
+
 def _joined(values: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *values)
 
@@ -163,35 +214,61 @@ def _is(x: Any, y: Any) -> bool:
 
 
 def _equal(x: Any, y: Any) -> bool:
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
         x, y = jax.random.key_data(x), jax.random.key_data(y)
     return bool(np.array_equal(np.asarray(x), np.asarray(y)))
 
 
+def _unlike(a: Any, b: Any) -> Iterator[tuple[str, str, str]]:
+    found = list(_differences(a, b, ""))
+    paths = [[path for path, _ in nnx.to_flat_state(nnx.state(x))] for x in (a, b)]
+    if not found and paths[0] != paths[1]:  # a Variable in two places, and two Variables
+        found = [("variants", "of one graph", "of another")]
+    yield from found
+
+
 def _differences(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
     if type(a) is not type(b):
-        yield place, f"of type {type(a).__name__}", f"of type {type(b).__name__}"
+        yield place or "variants", f"of type {type(a).__name__}", f"of type {type(b).__name__}"
     elif isinstance(a, Records):
-        if not _is(raw(a), raw(b)):
-            yield place, "one array or another", "others; give all variants one source"
+        alike = str(jax.tree.structure(raw(a))) == str(jax.tree.structure(raw(b)))
+        if not alike or not _is(raw(a), raw(b)):
+            mend = "make all sources from the same JAX arrays"
+            yield place, "one set of arrays", f"another ({mend})"
     elif isinstance(a, Position):
         if int(raw(a)) != int(raw(b)):
-            yield place, str(int(raw(a))), f"{int(raw(b))}; seek one place with all"
+            yield place, str(int(raw(a))), f"{int(raw(b))} (seek one place with all)"
     elif isinstance(a, nnx.Variable):
         yield from dp.differences(raw(a), raw(b), place)
     elif isinstance(a, nnx.Pytree | dict | list | tuple):
         yield from _within(a, b, place)
     else:
-        yield from dp.differences(a, b, place, kinds=(np.generic, np.ndarray, jax.Array))
+        bare, other = (jax.tree.map(_no_module, x, is_leaf=_is_module) for x in (a, b))
+        yield from dp.differences(bare, other, place, kinds=(np.ndarray, jax.Array))
+        for (path, x), (_, y) in zip(_modules_in(a), _modules_in(b), strict=False):
+            yield from _differences(x, y, f"{place}{path}")
 
 
 def _within(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
     here, there = _attributes(a), _attributes(b)
-    if list(here) != list(there):
+    if set(here) != set(there):
         yield place or "variants", f"made of {', '.join(here)}", f"made of {', '.join(there)}"
         return
     for name, value in here.items():
         yield from _differences(value, there[name], f"{place}{name}".lstrip("."))
+
+
+def _is_module(x: Any) -> bool:
+    return isinstance(x, nnx.Pytree | nnx.Variable)
+
+
+def _no_module(x: Any) -> Any:
+    return None if _is_module(x) else x
+
+
+def _modules_in(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_module)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves if _is_module(leaf)]
 
 
 def _attributes(module: Any) -> dict[str, Any]:

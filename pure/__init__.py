@@ -13,6 +13,7 @@ from ._contract import AbstractContracted as AbstractContracted
 from ._contract import Contract as Contract
 from ._contract import contract_of as contract_of
 from ._describe import describe as describe
+from ._fingerprint import combined as combined
 from ._fingerprint import fingerprint as fingerprint
 from ._loop import check_arguments as check_arguments
 from ._loop import epoch as epoch
@@ -33,11 +34,13 @@ from ._random import RecordKeys as RecordKeys
 from ._schedule import Schedule as Schedule
 from ._source import AbstractSource as AbstractSource
 from ._source import ArraySource as ArraySource
+from ._spec import spec_text as spec_text
 from ._stage import per_record as per_record
 from ._stream import Stream as Stream
 from ._variants import differences as differences
 from ._variants import select as select
 from ._variants import stack as stack
+from ._variants import told_apart as told_apart
 from ._variants import unstack as unstack
 from ._variants import variant_axes as variant_axes
 from ._variants import vmap_variants as vmap_variants

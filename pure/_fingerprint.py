@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,6 +32,13 @@ def fingerprint(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> dict[s
         "seed": _digest(_content(key)),
         "graph": _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types),
     }
+
+
+def combined(fingerprints: Sequence[dict[str, str]]) -> dict[str, str]:
+    """The fingerprints of several pipelines as one: an entry that is the same in all stays."""
+    first = fingerprints[0]
+    every = {name: [each[name] for each in fingerprints] for name in first}
+    return {name: first[name] if len({*x}) == 1 else _digest(*x) for name, x in every.items()}
 
 
 def _content(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
+from ._random import of_threefry
+
 
 class AbstractOrder(eqx.Module):
     """A bijection from the positions of an epoch to the ids of its records."""
@@ -60,7 +62,9 @@ class Shuffled(AbstractOrder):
         last = size - (rows - 1) * columns
         # Four rounds still show the grid at 64 records, eight at 6: small grids mix more slowly.
         rounds = 12 if size < 64 else 6
-        keys = jax.random.bits(jax.random.fold_in(self.key, epoch), (rounds, 2), "uint32")
+        keys = jax.random.bits(
+            jax.random.fold_in(of_threefry(self.key), epoch), (rounds, 2), "uint32"
+        )
         row, column = positions // columns, positions % columns
         for down, along in keys:
             height = jnp.where(column < last, np.uint32(rows), np.uint32(rows - 1))

@@ -21,19 +21,24 @@ def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
     threefry keys, of whichever kind the seed key is.
     """
     fold = jax.random.fold_in
-    seed = fold(_of_threefry(key), _stable_hash(f"record:{node}"))
+    seed = fold(of_threefry(key), _stable_hash(f"record:{node}"))
     if len(origin.epochs) == 1:
         return jax.vmap(fold, in_axes=(None, 0))(fold(seed, origin.epochs[0]), origin.ids)
     seeds = jax.vmap(fold, in_axes=(None, 0))(seed, origin.epochs)
     return jax.vmap(fold)(seeds[origin.lap], origin.ids)
 
 
-def _of_threefry(key: PRNGKeyArray) -> PRNGKeyArray:
-    # Draws from a batch of keys of another kind, such as rbg, depend on the batch that they are in.
+def of_threefry(key: PRNGKeyArray) -> PRNGKeyArray:
+    """The key itself, or a threefry key made of the words of a key of another kind.
+
+    Draws from a batch of keys of another kind, such as rbg, depend on the batch that they are in.
+    """
     if str(jax.random.key_impl(key)) == "threefry2x32":
         return key
-    words = jax.random.bits(key, (2,), "uint32")
-    derived: PRNGKeyArray = jax.random.wrap_key_data(words, impl="threefry2x32")
+    words = jax.random.key_data(key).reshape(-1)
+    derived: PRNGKeyArray = jax.random.wrap_key_data(words[:2], impl="threefry2x32")
+    for index in range(2, len(words)):
+        derived = jax.random.fold_in(derived, words[index])
     return derived
 
 

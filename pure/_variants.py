@@ -1,7 +1,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -28,18 +28,23 @@ def stack(variants: Sequence[_Tree]) -> _Tree:
     **Errors:** ValueError for no variants, and for variants that differ in anything but the values
     of arrays and numbers, naming each place with both values; for sources of other arrays.
     """
+    if not isinstance(variants, list | tuple):
+        raise TypeError(
+            f"variants is of type {type(variants).__name__}; expected a list of pytrees: write "
+            "stack([a, b])."
+        )
     if not variants:
         raise ValueError("There are no variants to stack; pass at least one.")
     first, *others = variants
-    unlike = [
-        f"\n  - `{place}` is {before} in variant 0 and {after} in variant {index}."
+    unlike = told_apart(
+        (index, difference)
         for index, other in enumerate(others, start=1)
-        for place, before, after in differences(first, other)
-    ]
+        for difference in differences(first, other)
+    )
     if unlike:
         raise ValueError(
-            f"The variants cannot be stacked:{''.join(unlike)}\nVariants are alike in all but "
-            "the values of arrays and numbers: make what varies a leaf, and the rest equal."
+            f"The variants cannot be stacked:{unlike}\nVariants are alike in all but the values of "
+            "arrays and numbers: make what varies a leaf, and the rest equal."
         )
     together: _Tree = jax.tree.map(_stacked, first, *others, is_leaf=_is_source)
     return together
@@ -51,9 +56,15 @@ def unstack(variants: _Tree) -> list[_Tree]:
 
 
 def select(variants: _Tree, index: int | Int[Array, ""]) -> _Tree:
-    """One of the variants; the index may be traced."""
+    """One of the variants; the index may be traced.
+
+    **Errors:** ValueError for arrays without one axis of variants; IndexError for an index outside.
+    """
+    count = _count({"variants": variants})
+    if isinstance(index, int) and not -count <= index < count:
+        raise IndexError(f"There is no variant {index}; there are {count}.")
     one: _Tree = jax.tree.map(
-        lambda x: x[index] if eqx.is_array_like(x) else x, variants, is_leaf=_is_source
+        lambda x: jnp.asarray(x)[index] if eqx.is_array_like(x) else x, variants, is_leaf=_is_source
     )
     return one
 
@@ -75,7 +86,8 @@ def vmap_variants(
     `vary` names the parameters whose arguments are stacks; the others are shared. By default it is
     the first one alone. Of a stream, the order may vary, never the source: an order that is shared
     means one gather for all variants. Outputs get a leading axis of variants, but for cursors,
-    which stay shared. It can be nested, for variants of variants.
+    which stay shared. It can be nested, for variants of variants. (From a batch's `key` of another
+    kind than threefry, JAX draws other numbers under vmap; records have threefry keys always.)
 
     **Errors:** TypeError for a parameter that `fn` does not have; ValueError for stacks of
     different length.
@@ -95,26 +107,40 @@ def vmap_variants(
     def mapped(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         stacks = {name: bound.arguments[name] for name in names if name in bound.arguments}
-        _count(stacks)
-        arrays, rest = eqx.partition(stacks, eqx.is_array_like)
-        structures: list[Any] = []
+        _count(stacks, f" in {listed(names)}", ", and name the arguments that are stacks in `vary`")
+        arrays, fixed = eqx.partition(stacks, eqx.is_array_like)
+        puts_back: list[Callable[..., Any]] = []
 
         def one(arrays: dict[str, Any]) -> tuple[list[Any], list[Any]]:
-            bound.arguments.update(eqx.combine(arrays, rest))
-            output = fn(*bound.args, **bound.kwargs)
-            leaves, structure = jax.tree.flatten(output, is_leaf=_is_cursor)
-            structures.append((structure, [_is_cursor(leaf) for leaf in leaves]))
-            cursors = [leaf for leaf in leaves if _is_cursor(leaf)]
-            return cursors, [leaf for leaf in leaves if not _is_cursor(leaf)]
+            bound.arguments.update(eqx.combine(arrays, fixed))
+            cursors, others, put_back = _sorted_out(fn(*bound.args, **bound.kwargs))
+            puts_back.append(put_back)
+            return cursors, others
 
         shared = 0 if any(map(_is_cursor, stacks.values())) else None
         axes = variant_axes(arrays)
         parts = jax.vmap(one, in_axes=(axes,), out_axes=(shared, 0))(arrays)
-        structure, is_cursor = structures[-1]
-        cursors, others = map(iter, parts)
-        return structure.unflatten([next(cursors if is_it else others) for is_it in is_cursor])
+        return puts_back[-1](*parts)
 
     return mapped
+
+
+def _sorted_out(output: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
+    """Cursors, arrays, and a function that puts these back among the rest, such as functions."""
+    leaves, structure = jax.tree.flatten(output, is_leaf=_is_cursor)
+    kinds = ["cursor" if _is_cursor(x) else "array" * eqx.is_array_like(x) for x in leaves]
+    cursors, arrays = (
+        [x for x, kind in zip(leaves, kinds, strict=True) if kind == wanted]
+        for wanted in ("cursor", "array")
+    )
+    rest = [None if kind else x for x, kind in zip(leaves, kinds, strict=True)]
+
+    def put_back(cursors: list[Any], arrays: list[Any]) -> Any:
+        found = {"cursor": iter(cursors), "array": iter(arrays)}
+        pairs = zip(kinds, rest, strict=True)
+        return jax.tree.unflatten(structure, [next(found[k]) if k else x for k, x in pairs])
+
+    return cursors, arrays, put_back
 
 
 def _stacked(first: Any, *others: Any) -> Any:
@@ -123,21 +149,30 @@ def _stacked(first: Any, *others: Any) -> Any:
     return first
 
 
-def _count(stacks: dict[str, Any]) -> int:
-    counts: dict[str, int | None] = {}
+def _count(stacks: dict[str, Any], where: str = "", hint: str = "") -> int:
+    counts: dict[int | None, str] = {}
     for name, stacked in stacks.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(stacked, is_leaf=_is_source):
             if eqx.is_array_like(leaf) and not _is_source(leaf):
-                counts[name + jax.tree_util.keystr(path)] = (*jnp.shape(leaf), None)[0]
-    if len(set(counts.values())) != 1 or None in counts.values():
-        found = ", ".join(
-            f"`{place}` has {'none' if n is None else n}" for place, n in counts.items()
-        )
+                place = name + jax.tree_util.keystr(path)
+                counts.setdefault((*jnp.shape(leaf), None)[0], place)
+    (count, *others) = counts or (None,)
+    if count is None or others:
+        found = ", ".join(f"`{x}` has {'none' if n is None else n}" for n, x in counts.items())
         raise ValueError(
-            "All arrays of stacked variants have a leading axis of one length, the variants; "
-            f"here {found or 'there are no arrays'}. Stack them by `stack`."
+            "All arrays of stacked variants have a leading axis of one length, the variants; here "
+            f"{found or f'there are no arrays{where}'}. Stack them by `stack`{hint * (not found)}."
         )
-    return next(n for n in counts.values() if n is not None)
+    return count
+
+
+def told_apart(differences: Iterable[tuple[int, tuple[str, str, str]]]) -> str:
+    """A line for each place in which a variant differs from the first: the first that does."""
+    found: dict[str, str] = {}
+    for index, (place, before, after) in differences:
+        line = f"`{place}` is {before} in variant 0 and {after} in variant {index}."
+        found.setdefault(place, line)
+    return "".join(f"\n  - {line}" for line in found.values())
 
 
 def differences(
@@ -148,11 +183,11 @@ def differences(
     Places are given as a user would type them, `stages['crop'].size`.
     """
     here = place or "variants"
-    if isinstance(a, AbstractSource) and isinstance(b, AbstractSource):
-        same = len(jax.tree.leaves(a)) == len(jax.tree.leaves(b))
-        pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=False)
-        if not (same and all(x is y for x, y in pairs)):
-            yield here, "one source", "another, whose data are other arrays"
+    if isinstance(a, AbstractSource) and type(a) is type(b):
+        (leaves, here_in), (others, there_in) = (jax.tree.flatten(x) for x in (a, b))
+        alike = str(here_in) == str(there_in)
+        if not alike or any(x is not y for x, y in zip(leaves, others, strict=True)):
+            yield here, "one source", "another (make it once, for all)"
         return
     if isinstance(a, kinds) and isinstance(b, kinds):
         if spec_text(a) != spec_text(b):

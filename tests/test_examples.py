@@ -82,6 +82,20 @@ def test_digits(tmp_path: Path) -> None:
     assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_augmentation_search(tmp_path: Path) -> None:
+    options = "--epochs", "20", "--descents", "1", "--out", tmp_path
+    printed = run(EXAMPLES / "augmentation_search.py", *options)
+    assert "Grid: 64 trainings of 20 epochs" in printed
+    ranking = re.findall(r"^ +\d   strength ([\d.]+)   ([\d.]+) ±", printed, re.M)
+    accuracies = [float(accuracy) for _, accuracy in ranking]
+    assert sorted(float(strength) for strength, _ in ranking) == [x / 10 for x in range(8)]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > 80
+    ends = re.findall(r"^ +ends +(.*)$", printed, re.M)[0].split()
+    assert len(ends) == 8
+    assert (tmp_path / "augmentation_search.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(("page", "code"), snippets(), ids=[page for page, _ in snippets()])
 def test_snippets(page: str, code: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They print what the comments behind their calls of `print` say."""
