@@ -134,7 +134,7 @@ def each_variant(
     everything = (pipeline, modules)
     graphdef, state = nnx.split(everything)
     flat = nnx.to_flat_state(state)
-    axes = [0 if path[0] == 1 else variant_axis(path[1:], leaf, levels[0]) for path, leaf in flat]
+    axes = [variant_axis(path[1:], leaf, path[0] == 1 or levels[0]) for path, leaf in flat]
     _check_stacked(pipeline, modules, carry)
 
     def one(values: list[Any], carry: Any) -> tuple[Any, Any, dict[int, Any], dict[int, Any]]:
@@ -188,7 +188,8 @@ def _check_stacked(pipeline: Any, modules: tuple[Any, ...], carry: Any) -> None:
 
 
 def _state(module: Any) -> Any:
-    return nnx.state(module) if isinstance(module, nnx.Pytree) else None
+    own = nnx.Not(nnx.Any(Records, Position))  # the others are held once
+    return nnx.state(module, own) if isinstance(module, nnx.Pytree) else None
 
 
 def _type(module: Any) -> str:

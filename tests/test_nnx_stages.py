@@ -219,7 +219,8 @@ def test_a_pipeline_that_a_traced_function_closes_over_cannot_move(run: Any) -> 
         jax.jit(lambda: run(pipeline))()
     assert error.value.__notes__[0] == (
         "The function that is being traced closes over a pipeline made outside it, whose position "
-        "it cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline)."
+        "it cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline). (Or it "
+        "merges Variables of another trace: write nnx.merge(..., copy=True).)"
     )
     assert pipeline.cursor == (0, 0)
 
