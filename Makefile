@@ -33,11 +33,12 @@ check: .venv/installed-dev ## lint, formatting and types
 	$(BIN)/mypy
 	$(BIN)/stubtest --concise --ignore-missing-stub flax.nnx.transforms.compilation
 
-bench: .venv/installed ## compare with hand-written JAX, and small data with large
+bench: .venv/installed ## measure: against hand-written JAX, by size, the check, variants, a call
 	$(BIN)/python benchmarks/against_handwritten.py
 	$(BIN)/python benchmarks/data_size.py
 	$(BIN)/python benchmarks/check.py
 	$(BIN)/python benchmarks/variants.py
+	$(BIN)/python benchmarks/call.py
 
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist

@@ -118,6 +118,12 @@ def raw(leaf: Any) -> Any:
     return leaf.get_raw_value() if nnx.Variable in type(leaf).__mro__ else leaf
 
 
+def is_same(before: Any, after: Any) -> bool:
+    """Whether two values hold the same arrays, by identity."""
+    was, now = jax.tree.leaves(before), jax.tree.leaves(after)
+    return len(was) == len(now) and all(map(operator.is_, was, now))
+
+
 def same_structure(before: Any, after: Any, did: str) -> None:
     """Refuse a compiled function that changed more of a module than the values of its Variables."""
     if before == after:
@@ -205,7 +211,7 @@ def _compile(bound: Bound, fn: Callable[..., Any], static: tuple[Hashable, ...])
         changed = {
             index: now
             for index, (was, now) in enumerate(zip(values, new, strict=True))
-            if not all(map(operator.is_, jax.tree.leaves(was), jax.tree.leaves(now)))
+            if not is_same(was, now)
         }
         return output, changed
 

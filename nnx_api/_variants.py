@@ -1,4 +1,3 @@
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -9,7 +8,7 @@ from flax import nnx
 
 import dagrax.pure as dp
 
-from ._compiled import FLAX_OWN, raw, same_structure
+from ._compiled import FLAX_OWN, is_same, raw, same_structure
 from ._records import Position, Records
 
 _Module = TypeVar("_Module", bound=nnx.Pytree)
@@ -146,7 +145,7 @@ def each_variant(
         after, state = nnx.split((own, own_modules))
         same_structure(graphdef, after, "A variant")
         new = [raw(leaf) for _, leaf in nnx.to_flat_state(state)]
-        changed = {i: x for i, x in enumerate(new) if not _is(x, values[i])}
+        changed = {i: x for i, x in enumerate(new) if not is_same(values[i], x)}
         return (
             shared,
             output,
@@ -210,10 +209,6 @@ def _with(leaf: Any, value: Any) -> Any:
     return type(leaf).from_metadata(value, leaf.get_metadata())
 
 
-def _is(x: Any, y: Any) -> bool:
-    return all(map(operator.is_, jax.tree.leaves(x), jax.tree.leaves(y)))
-
-
 def _equal(x: Any, y: Any) -> bool:
     if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
         x, y = jax.random.key_data(x), jax.random.key_data(y)
@@ -233,7 +228,7 @@ def _differences(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
         yield place or "variants", f"of type {type(a).__name__}", f"of type {type(b).__name__}"
     elif isinstance(a, Records):
         alike = str(jax.tree.structure(raw(a))) == str(jax.tree.structure(raw(b)))
-        if not alike or not _is(raw(a), raw(b)):
+        if not alike or not is_same(raw(a), raw(b)):
             mend = "make all sources from the same JAX arrays"
             yield place, "one set of arrays", f"another ({mend})"
     elif isinstance(a, Position):

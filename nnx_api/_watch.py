@@ -44,27 +44,27 @@ class Watch:
                 return False
         return not self._blind
 
-    def _add(self, node: Any, above: set[int]) -> None:
-        if id(node) in above:
+    def _add(self, node: Any, known: set[int]) -> None:
+        if id(node) in known:
             return
-        above.add(id(node))
+        known.add(id(node))
         if isinstance(node, nnx.Variable):
             if isinstance(node, Records):
                 self._records.append((node, node.get_raw_value()))
-                self._add(node.get_raw_value(), above)
+                self._add(node.get_raw_value(), known)
         elif isinstance(node, nnx.Pytree):
-            self._add(vars(node), above)
+            self._add(vars(node), known)
         elif isinstance(node, dict):
             self._dicts.append((node, tuple(node), tuple(node.values())))
             for name, child in node.items():
                 if name not in FLAX_OWN:
-                    self._add(child, above)
+                    self._add(child, known)
         elif isinstance(node, list | tuple | set):
             if not isinstance(node, tuple):
                 self._lists.append((node, tuple(node)))
             for child in node:
-                self._add(child, above)
+                self._add(child, known)
         elif not jax.tree_util.all_leaves([node]):
             self._blind |= not isinstance(node, eqx.Module | functools.partial)
             for child in jax.tree.leaves(node, is_leaf=lambda x: isinstance(x, nnx.Pytree)):
-                self._add(child, above)
+                self._add(child, known)

@@ -1,11 +1,14 @@
 import re
+import types
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-_SHORT = {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
+_SHORT = types.MappingProxyType(
+    {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
+)
 
 
 def specs(tree: PyTree[Any]) -> PyTree[jax.ShapeDtypeStruct]:

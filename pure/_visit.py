@@ -24,8 +24,8 @@ _LONGEST = 500
 
 
 class Visit(NamedTuple):
-    """What came of running a node once: its output, where it does not fit, the sizes that its axes
-    were given, the axes that it names; why there is no output, if there is none, and the error."""
+    """What came of running a node once: its output, where it does not fit, and the sizes that it
+    gives to axes; why there is no output, if there is none, and the error."""
 
     output: Any
     misfits: list[str]

@@ -11,7 +11,7 @@ from tests.plainly import told
 
 SETUP = """import jax, jax.numpy as jnp, numpy as np
 from flax import nnx
-from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Seed
+from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline, Seed
 
 class Scale(nnx.Module):
     def __init__(self):
@@ -475,6 +475,11 @@ SCANS = {
         "modules is of type NoneType; expected a tuple of nnx modules: modules=(model, "
         "optimizer), or (model,) for one.",
     ),
+    "line().scan(lambda m, b: 0, length=1, shared=model)": (
+        "TypeError",
+        "shared is of type Scale; expected a tuple of nnx modules: shared=(model, optimizer), or "
+        "(model,) for one.",
+    ),
     "scan(lambda m, b: 0)": (
         "TypeError",
         "The step function is called with (batch), but its signature is (m, b); give it 1 "
@@ -546,6 +551,13 @@ SCANS = {
 }
 
 STAGES = {
+    "line([lambda batch: batch['x'], NoiseOperator(field='x')])": (
+        "ValueError",
+        "The graph cannot be built:\n"
+        "  - node `noise` (NoiseOperator) fails on input `element` (from `lambda`), one record, "
+        "f32[]: TypeError: NoiseOperator takes a dict of fields, but was given an array; put a "
+        "stage before it that returns a dict.",
+    ),
     "run(lambda batch: None)": (
         "ValueError",
         "The graph cannot be built:\n"
