@@ -171,6 +171,7 @@ def main() -> None:
     ):
         print(f"{name:18}   {strength:.2f}   {percent(seen)}   {percent(fresh)}")
 
+    arguments.out.mkdir(parents=True, exist_ok=True)
     picture = arguments.out / "augmentation_search.png"
     draw(pipelines, scores, paths).savefig(picture, dpi=150)
     print(f"\nAccuracies, descents, and digits at each strength: {picture}")

@@ -188,6 +188,7 @@ def main() -> None:
         reports.append(report)
         print(f"epoch {len(reports):2}   {report}", flush=True)
 
+    arguments.out.mkdir(parents=True, exist_ok=True)
     picture = arguments.out / "digits.png"
     draw(pipeline, train, reports).savefig(picture, dpi=150)
     print(f"The pipeline at work, and the learning curves: {picture}")

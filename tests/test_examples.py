@@ -74,16 +74,16 @@ def test_pure_research() -> None:
 
 
 def test_digits(tmp_path: Path) -> None:
-    printed = run(EXAMPLES / "digits.py", "--epochs", "2", "--out", tmp_path)
+    printed = run(EXAMPLES / "digits.py", "--epochs", "2", "--out", tmp_path / "new")
     assert "1077 records to train, 360 to validate, 360 to test" in printed
     accuracies = [float(x) for x in re.findall(r"^epoch .* test accuracy ([\d.]+)", printed, re.M)]
     assert len(accuracies) == 2
     assert accuracies[-1] > 0.8
-    assert (tmp_path / "digits.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "new" / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_augmentation_search(tmp_path: Path) -> None:
-    options = "--epochs", "20", "--descents", "1", "--out", tmp_path
+    options = "--epochs", "20", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)
     assert "Grid: 64 trainings of 20 epochs" in printed
     ranking = re.findall(r"^ +\d   strength ([\d.]+)   ([\d.]+) ±", printed, re.M)
@@ -93,7 +93,7 @@ def test_augmentation_search(tmp_path: Path) -> None:
     assert accuracies[0] > 80
     ends = re.findall(r"^ +ends +(.*)$", printed, re.M)[0].split()
     assert len(ends) == 8
-    assert (tmp_path / "augmentation_search.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "new" / "augmentation_search.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("page", "code"), snippets(), ids=[page for page, _ in snippets()])
