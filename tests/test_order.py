@@ -61,9 +61,10 @@ def reference(order: dp.Shuffled, positions: Ids, size: int, epoch: int = 0) -> 
     heights = np.where(np.arange(columns) < last, rows, rows - 1).astype(np.uint64)
     widths = np.append(np.full(rows - 1, columns), last).astype(np.uint64)
     row, column = np.divmod(positions.astype(np.uint64), np.uint64(columns))
-    shape = (12 if size < 64 else 6, 2)
-    keys = jax.random.bits(jax.random.fold_in(order.key, epoch), shape, jnp.uint32)
-    for down, along in np.asarray(keys).astype(np.uint64):
+    keys = np.arange(1, 25 if size < 64 else 13, dtype=np.uint64) * np.uint64(0x9E3779B9)
+    for word in (*np.asarray(jax.random.key_data(order.key)), epoch):
+        keys = mix(keys % np.uint64(2**32) ^ np.uint64(word))
+    for down, along in keys.reshape(-1, 2):
         row = move(row, heights[column], mix(column ^ down))
         column = move(column, widths[row], mix(row ^ along))
     return (row * np.uint64(columns) + column).astype(np.uint32)
