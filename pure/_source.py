@@ -10,6 +10,7 @@ from jax.tree_util import SequenceKey
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
 from ._spec import path_text
+from ._staging import staged
 
 Batch = te.TypeVar("Batch", default=Any)
 
@@ -39,8 +40,9 @@ class AbstractSource(eqx.Module, Generic[Batch]):
 class ArraySource(AbstractSource[Batch]):
     """A pytree of arrays in memory whose leading axes are the records.
 
-    Arrays become JAX arrays: without `jax_enable_x64`, 64-bit numbers become 32-bit ones, and
-    numbers that would not fit are refused.
+    Arrays become JAX arrays, NumPy's by one copy: without `jax_enable_x64`, 64-bit numbers become
+    32-bit ones, and numbers that would not fit are refused. A mapped file, such as
+    `np.load(path, mmap_mode="r")`, is read where it lies, as the batches ask for it.
 
     **Errors:** ValueError for no leaves, zero records, leading axes of different length, numbers
     too large; TypeError for arrays of strings or objects. Each names the field.
@@ -75,7 +77,9 @@ class ArraySource(AbstractSource[Batch]):
             raise ValueError(
                 f"The data hold zero records (field {name} has shape {shape}); pass at least one."
             )
-        self.data = jax.tree.map(jnp.asarray, data)
+        self.data = jax.tree.map(
+            lambda x: x if isinstance(x, jax.Array) else staged(np.asanyarray(x)), data
+        )
 
     @property
     def size(self) -> int:
@@ -92,6 +96,11 @@ def field_name(path: tuple[Any, ...]) -> str:
 
 
 def _checked(name: str, leaf: Any) -> Any:
+    if isinstance(leaf, np.ma.MaskedArray):
+        raise TypeError(
+            f"Field {name} is a masked array, whose mask a source would lose; pass "
+            "array.filled(value), and the mask as a field of its own."
+        )
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
     if isinstance(array, np.ndarray) and not _is_numeric(array.dtype):
         raise TypeError(

@@ -139,6 +139,12 @@ def test_the_largest_integers_of_32_bits_fit() -> None:
             "Encode the field as integers, or drop it.",
         ),
         (
+            {"x": np.ma.masked_less(np.arange(4), 2)},
+            TypeError,
+            "Field `x` is a masked array, whose mask a source would lose; pass "
+            "array.filled(value), and the mask as a field of its own.",
+        ),
+        (
             {"user": np.array([0, 2**31])},
             ValueError,
             "Field `user` holds integers from 0 to 2147483648, which int32 cannot hold; "
