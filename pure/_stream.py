@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree, UInt32
 
 from ._batching import Batching, Cursor, Pad, Remainder, check_length
+from ._canonical import canonical
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
 from ._origin import Origin
@@ -134,7 +135,8 @@ class Stream(eqx.Module, Generic[Batch]):
     ) -> tuple[Cursor, _Carry, _Y]:
         """`length` batches as one `jax.lax.scan` of `body(carry, batch, origin) -> (carry, y)`.
 
-        The data are an operand of the loop, not part of its carry. **Errors:** ValueError where
+        The data are an operand of the loop, not part of its carry. On CPU, convolutions in the loop
+        are brought to NHWC, which alone is fast there. **Errors:** ValueError where
         batches of the `"partial"` policy would differ in shape; TypeError for a carry that
         changes structure, shape or dtype.
         """
@@ -148,7 +150,8 @@ class Stream(eqx.Module, Generic[Batch]):
             check_carry(carry, new)
             return (cursor, new), y
 
-        (cursor, carry), ys = jax.lax.scan(tick, (_traced(cursor), carry), length=length)
+        start = (_traced(cursor), carry)
+        (cursor, carry), ys = canonical(lambda: jax.lax.scan(tick, start, length=length))
         return cursor, carry, ys
 
     def marked(self, batch: Any, output: Any) -> Any:
@@ -211,7 +214,8 @@ def _check_valid_field(row: PyTree[Any], valid: str) -> None:
 @jax.jit  # or each eager step would compile the branches anew
 def _computed(ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
     # XLA:CPU fuses the order into the gather and evaluates it anew for each number that it reads,
-    # at up to twenty times the cost. No fusion crosses a branch whose condition it cannot know.
+    # at up to twenty times the cost. No fusion crosses a branch whose condition it cannot know. Ids
+    # in order are gathered too: a slice would be read anew by each stage that it can be fused into.
     computed: Array = jax.lax.platform_dependent(
         ids,
         offset,
