@@ -13,6 +13,7 @@ from ._contract import AbstractContracted as AbstractContracted
 from ._contract import Contract as Contract
 from ._contract import contract_of as contract_of
 from ._describe import describe as describe
+from ._fast_key import fast_key as fast_key
 from ._fingerprint import combined as combined
 from ._fingerprint import fingerprint as fingerprint
 from ._loop import check_arguments as check_arguments

@@ -3,6 +3,7 @@ import hashlib
 import jax
 from jaxtyping import Array, Key, PRNGKeyArray, UInt32
 
+from ._fast_key import is_fast
 from ._origin import Origin
 
 RecordKeys = Key[Array, " batch"] | UInt32[Array, "batch words"]
@@ -17,11 +18,11 @@ def batch_key(key: PRNGKeyArray, node: str, origin: Origin) -> PRNGKeyArray:
 def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
     """One key for each record: a function of seed, node name, epoch and record id.
 
-    Hence a record is drawn alike whatever batch, order or graph it stands in. The keys are
-    threefry keys, of whichever kind the seed key is.
+    Hence a record is drawn alike whatever batch, order or graph it stands in. The keys are fast
+    ones where the seed key is, otherwise threefry keys, of whichever kind it is.
     """
     fold = jax.random.fold_in
-    seed = fold(of_threefry(key), _stable_hash(f"record:{node}"))
+    seed = fold(key if is_fast(key) else of_threefry(key), _stable_hash(f"record:{node}"))
     if len(origin.epochs) == 1:
         return jax.vmap(fold, in_axes=(None, 0))(fold(seed, origin.epochs[0]), origin.ids)
     seeds = jax.vmap(fold, in_axes=(None, 0))(seed, origin.epochs)

@@ -78,6 +78,16 @@ def test_every_draw_follows_the_rule_one_record_at_a_time(known: Draws) -> None:
         assert words == tuple(jax.random.key_data(key).tolist())
 
 
+def test_a_fast_key_follows_the_rule_in_its_own_kind() -> None:
+    fast = dp.fast_key(7)
+    assert batch_draw(1, 3, key=fast) == words_of(reference.batch_key(fast, "noise", 1, 3))
+    for batch_size in (3, 7):
+        found = draws(linear("crop", "noise"), key=fast, batch_size=batch_size)
+        assert len(found) == 2 * SIZE
+        for (epoch, record), words in found.items():
+            assert list(words) == words_of(reference.record_key(fast, "noise", epoch, record))
+
+
 def test_the_rule_does_not_change_from_release_to_release() -> None:
     # Literal numbers: a checkpoint of today must draw alike tomorrow.
     assert reference.stable_hash("record:noise") == 400103980
@@ -182,7 +192,14 @@ def test_another_node_name_changes_every_draw(known: Draws) -> None:
 # One key for a batch
 
 
-def batch_draw(epoch: int, offset: int, node: str = "noise", ids: Any = (0, 1)) -> list[int]:
+def words_of(key: jax.Array) -> list[int]:
+    words: list[int] = jax.random.key_data(key).tolist()
+    return words
+
+
+def batch_draw(
+    epoch: int, offset: int, node: str = "noise", ids: Any = (0, 1), key: jax.Array = KEY
+) -> list[int]:
     origin = dp.Origin(
         ids=jnp.uint32(ids),
         lap=jnp.zeros(2, jnp.uint32),
@@ -190,7 +207,7 @@ def batch_draw(epoch: int, offset: int, node: str = "noise", ids: Any = (0, 1)) 
         offset=jnp.uint32(offset),
     )
     pipeline = dp.Pipeline.from_dag(nodes={node: draw_once}, edges={node: []}, sink=node)
-    drawn: list[int] = dp.apply(pipeline, {}, key=KEY, origin=origin)["drawn"].tolist()
+    drawn: list[int] = dp.apply(pipeline, {}, key=key, origin=origin)["drawn"].tolist()
     return drawn
 
 
@@ -210,10 +227,15 @@ def test_batch_and_record_keys_of_one_node_never_meet(known: Draws) -> None:
     assert tuple(batch_draw(0, 3)) not in known.values()
 
 
-@pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
-def test_a_record_is_drawn_alike_in_any_batch_also_with_keys_of_another_kind(kind: str) -> None:
+@pytest.mark.parametrize(
+    "key",
+    [jax.random.key(0, impl="rbg"), jax.random.key(0, impl="unsafe_rbg"), dp.fast_key(0)],
+    ids=["rbg", "unsafe_rbg", "fast"],
+)
+def test_a_record_is_drawn_alike_in_any_batch_also_with_keys_of_another_kind(
+    key: jax.Array,
+) -> None:
     noise = dp.per_record(lambda record, *, key: jax.random.normal(key))
-    key = jax.random.key(0, impl=kind)
     draws = [
         np.concatenate(
             [
