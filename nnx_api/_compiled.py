@@ -44,6 +44,22 @@ class Programs:
         return self._programs[key]
 
 
+raw_value = operator.methodcaller("get_raw_value")
+
+
+class _Array:
+    """An array that a module holds without a Variable, to be read like one."""
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def get_raw_value(self) -> Any:
+        return self._value
+
+    def set_raw_value(self, value: Any) -> None:
+        self._value = value
+
+
 class Bound:
     """A module seen as its Variables, in a fixed order, and the structure they hang in."""
 
@@ -51,13 +67,26 @@ class Bound:
         self.graphdef, state = nnx.split(module)
         flat = nnx.to_flat_state(state)
         self.paths = [path for path, _ in flat]
-        self.leaves = [leaf for _, leaf in flat]
+        self.leaves = [x if isinstance(x, nnx.Variable) else _Array(x) for _, x in flat]
         self._seen = seen
         self._found: dict[Hashable, Any] = {}
+        self._kinds: set[type] = set()
 
     def same(self, seen: list[Any]) -> bool:
         """Whether the module has kept the structure that it was bound with."""
         return len(seen) == len(self._seen) and all(map(operator.is_, seen, self._seen))
+
+    def values(self) -> list[Any] | None:
+        """The values of the leaves, which a compiled call takes; None if they are of a trace."""
+        values = list(map(raw_value, self.leaves))
+        if self._kinds.issuperset(map(type, values)):
+            return values
+        leaves = jax.tree.leaves(values)
+        if any(isinstance(x, Tracer) for x in leaves):
+            return None
+        if len(leaves) == len(values):  # no container, in which a trace may hide
+            self._kinds.update(map(type, values))
+        return values
 
     def run(
         self,
@@ -66,17 +95,15 @@ class Bound:
         fn: Callable[..., Any],
         static: tuple[Hashable, ...],
         *args: Any,
+        values: list[Any] | None = None,
         update: bool = True,
     ) -> Any:
-        """Call the compiled `fn`; with `update`, write back what it set in the `module` bound."""
+        """Call the compiled `fn` on the `values` that there are now; with `update`, write back what
+        it set in the `module` bound."""
         program = self._program(programs, fn, static)
-        output, changed = program([raw(leaf) for leaf in self.leaves], *args)
-        for index, value in changed.items() if update else ():
-            if isinstance(leaf := self.leaves[index], nnx.Variable):
-                leaf.set_raw_value(value)
-            else:  # an array held without a Variable is replaced, not written to
-                nnx.update(module, nnx.from_flat_state([(self.paths[index], value)]))
-                self.leaves[index] = value
+        output, changed = program(values or self.values(), *args)
+        if changed and update:
+            self._write(module, changed)
         return output
 
     def spec(
@@ -88,7 +115,14 @@ class Bound:
     ) -> Any:
         """The shapes and dtypes of what `run` would return, without running it."""
         program = self._program(programs, fn, static)
-        return program.eval_shape([raw(leaf) for leaf in self.leaves], *args)[0]
+        return program.eval_shape(self.values(), *args)[0]
+
+    def _write(self, module: Any, changed: dict[int, Any]) -> None:
+        for index, value in changed.items():
+            leaf = self.leaves[index]
+            leaf.set_raw_value(value)
+            if isinstance(leaf, _Array):  # held without a Variable: replaced, not written to
+                nnx.update(module, nnx.from_flat_state([(self.paths[index], value)]))
 
     def _program(
         self, programs: Programs, fn: Callable[..., Any], static: tuple[Hashable, ...]
@@ -190,7 +224,7 @@ def _see(node: Any, seen: list[Any], above: tuple[int, ...]) -> None:
 def _compile(bound: Bound, fn: Callable[..., Any], static: tuple[Hashable, ...]) -> Any:
     graphdef, paths = bound.graphdef, bound.paths
     kinds = [
-        (type(leaf), leaf.get_metadata()) if isinstance(leaf, nnx.Variable) else None
+        None if isinstance(leaf, _Array) else (type(leaf), leaf.get_metadata())
         for leaf in bound.leaves
     ]
 

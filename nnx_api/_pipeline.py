@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 
 import dagrax.pure as dp
 
-from ._compiled import Bound, Programs, is_traced, raw, same_structure, seen_in
+from . import _traced
+from ._compiled import Bound, Programs, is_traced, seen_in
 from ._iterator import EpochIterator
 from ._records import Position, Records, Seed
 from ._sources import Source, draw_seed
@@ -209,7 +210,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     def cursor(self) -> dp.Cursor:
         """Where the next batch starts: two ints outside a trace, traced integers inside one."""
         values = self._epoch.get_raw_value(), self._offset.get_raw_value()
-        if any(isinstance(x, Tracer) for x in values):
+        if isinstance(values[0], Tracer) or isinstance(values[1], Tracer):
             return dp.Cursor(*values)
         return dp.Cursor(int(values[0]), int(values[1]))
 
@@ -254,7 +255,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         Done at construction; worth repeating after a stage was replaced. **Errors:** a ValueError
         that lists every field of every node that does not fit.
         """
-        findings: dp.Findings = Bound(self, []).spec(Programs(), _survey, ())
+        findings: dp.Findings = Bound(self, []).spec(Programs(), _traced.survey, ())
         findings.raise_failures()
         return findings.outputs
 
@@ -301,12 +302,12 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         nodes = nodes or self._schedule.executed
         seen = seen_in(self)
         if is_traced(seen):
-            return _outputs(nnx.merge(*nnx.split(self)), self.cursor, batch, None, nodes)
+            return _traced.outputs(nnx.merge(*nnx.split(self)), self.cursor, batch, None, nodes)
         bound, batching = self._bind(seen)
         cursor = batching.settle(*self.cursor)
         static = batching.length(cursor.offset), nodes
         taps: dict[str, Any] = bound.run(
-            self, self._kept(), _outputs, static, _scalars(cursor), batch, update=False
+            self, self._kept(), _traced.outputs, static, _scalars(cursor), batch, update=False
         )
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
 
@@ -396,13 +397,13 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         seen = seen_in(everything)
         try:
             if is_traced(seen):
-                after, carry, ys = _scan(
+                after, carry, ys = _traced.scan(
                     everything, cursor, init_carry, step_fn, length, carries, self._remainder
                 )
             else:
                 static = step_fn, length, carries, batching.in_scan(cursor).remainder
                 _, carry, ys = Bound(everything, seen).run(
-                    everything, self._kept(), _scan, static, _scalars(cursor), init_carry
+                    everything, self._kept(), _traced.scan, static, _scalars(cursor), init_carry
                 )
                 after = batching.skip(*cursor.as_ints(), length)
         except (flax.errors.TraceContextError, ValueError) as error:
@@ -448,28 +449,34 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     def _advance(self, epoch: int | None = None) -> Any:
         # The next batch; with an `epoch`, StopIteration if it has ended.
-        if (unchanged := self._unchanged()) is not None:
-            bound, batching = unchanged
-            self._stop_behind(epoch, batching)
-            return self._compiled_step(batching, bound)
-        seen = seen_in(self)
-        if is_traced(seen):
-            stream = self._stream()
-            self._stop_behind(epoch, stream.batching)
+        if (found := self._found()) is None:
+            if epoch is not None and self._current_epoch() != epoch:
+                raise StopIteration
             return self._traced_step()
-        bound, batching = self._bind(seen)
-        self._stop_behind(epoch, batching)
-        return self._compiled_step(batching, bound)
+        bound, batching, values = found
+        at = self.cursor
+        now = batching.settle(*at)
+        if epoch is not None and now.epoch != epoch:
+            raise StopIteration
+        if now != at:
+            self._go(now)
+            values = bound.values()
+        return self._compiled_step(bound, batching, values, now)
+
+    def _found(self) -> tuple[Bound, dp.Batching, list[Any] | None] | None:
+        # What a compiled call needs, bound anew after a change of structure; None inside a trace.
+        if (held := self._unchanged()) is None:
+            if is_traced(seen := seen_in(self)):
+                return None
+            held = self._bind(seen)
+        values = held[0].values()
+        return None if values is None else (*held, values)
 
     def _unchanged(self) -> tuple[Bound, dp.Batching] | None:
         try:
             return self._bound if self._watch.unchanged() else None
         except AttributeError:  # not run yet
             return None
-
-    def _stop_behind(self, epoch: int | None, batching: dp.Batching) -> None:
-        if epoch is not None and batching.settle(*self.cursor).epoch != epoch:
-            raise StopIteration
 
     def _traced_step(self) -> Any:
         def one(pipeline: Any, modules: Any, carry: Any) -> tuple[dp.Cursor, Any]:
@@ -481,16 +488,18 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self._go(cursor)
         return output
 
-    def _compiled_step(self, batching: dp.Batching, bound: Bound) -> Any:
-        cursor = batching.settle(*self.cursor)
-        epoch, offset = cursor.as_ints()
+    def _compiled_step(
+        self, bound: Bound, batching: dp.Batching, values: list[Any] | None, now: dp.Cursor
+    ) -> Any:
+        epoch, offset = now
         length = batching.length(offset)
         try:
-            output = bound.run(self, self._kept(), _read, (length,), _scalars(cursor))
-            self._go(batching.settle(epoch, offset + length))
+            output = bound.run(self, self._kept(), _traced.read, (length,), values=values)
         except flax.errors.TraceContextError as error:
             error.add_note(_CLOSED_OVER)
             raise
+        after = batching.settle(epoch, offset + length)
+        self._go(after, same_epoch=bool(after.epoch == epoch))
         return output
 
     def _through(self, batch: Any, origin: dp.Origin) -> Any:
@@ -522,20 +531,21 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         except AttributeError:
             bound, batching = Bound(self, seen), self._stream().batching
             object.__setattr__(self, "_bound", (bound, batching))
-        object.__setattr__(self, "_watch", Watch(self, bound.leaves))
+        object.__setattr__(self, "_watch", Watch(self))
         return bound, batching
 
     def _check_trace(self) -> None:
+        self._go(dp.Cursor(self._epoch.get_raw_value(), self._offset.get_raw_value()))
+
+    def _go(self, cursor: dp.Cursor, *, same_epoch: bool = False) -> None:
+        epoch, offset = cursor if isinstance(cursor.epoch, jax.Array) else _scalars(cursor)
         try:
-            self._epoch.set_raw_value(self._epoch.get_raw_value())
+            if not same_epoch:  # a checked write takes flax two microseconds
+                self._epoch.set_raw_value(epoch)
+            self._offset.set_raw_value(offset)
         except flax.errors.TraceContextError as error:
             error.add_note(_CLOSED_OVER)
             raise
-
-    def _go(self, cursor: dp.Cursor) -> None:
-        epoch, offset = cursor if isinstance(cursor.epoch, jax.Array) else _scalars(cursor)
-        self._epoch.set_raw_value(epoch)
-        self._offset.set_raw_value(offset)
 
     def _fingerprint(self) -> dict[str, str]:
         if self._variants:
@@ -582,111 +592,6 @@ def _closed_over(stage: Any) -> Mapping[str, Any]:
 
 def _scalars(cursor: dp.Cursor) -> dp.Cursor:
     return dp.Cursor(*(np.asarray(x, np.uint32) for x in cursor))
-
-
-def _survey(pipeline: Pipeline[Any, Any]) -> dp.Findings:
-    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, dp.Findings]:
-        key = pipeline._seed.get_value()
-        return None, dp.survey(pipeline._graph(), pipeline._stream(), key)
-
-    findings: dp.Findings = each_variant(one, pipeline)[1]
-    return findings
-
-
-def _read(pipeline: Pipeline[Any, Any], cursor: dp.Cursor, length: int) -> Any:
-    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, Any]:
-        stream = pipeline._stream()
-        batch, origin = stream.read(cursor, length)
-        return None, stream.marked(batch, pipeline._through(batch, origin))
-
-    return each_variant(one, pipeline)[1]
-
-
-def _outputs(
-    pipeline: Pipeline[Any, Any],
-    cursor: dp.Cursor,
-    batch: Any,
-    length: int | None,
-    nodes: tuple[str, ...],
-) -> dict[str, Any]:
-    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, dict[str, Any]]:
-        origin, stream, given = None, pipeline._stream(), batch
-        if given is None and length is None:
-            _, given, origin = stream.take(cursor)
-        elif given is None and length is not None:
-            given, origin = stream.read(cursor, length)
-        key = pipeline._seed.get_value()
-        taps = dp.outputs(pipeline._graph(), given, nodes, key=key, origin=origin)
-        sink = pipeline._schedule.sink
-        marks = origin is not None and sink in taps
-        return None, {**taps, sink: stream.marked(given, taps[sink])} if marks else taps
-
-    outputs: dict[str, Any] = each_variant(one, pipeline)[1]
-    return outputs
-
-
-def _scan(
-    everything: tuple[Any, ...],
-    cursor: dp.Cursor,
-    init_carry: Any,
-    step_fn: Callable[..., Any],
-    length: int,
-    carries: bool,
-    remainder: dp.Remainder,
-) -> tuple[dp.Cursor, Any, Any]:
-    pipeline, modules, shared = everything
-
-    def step(*arguments: Any) -> Any:
-        *before, batch = arguments
-        return step_fn(*before, *shared, batch)
-
-    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[dp.Cursor, Any]:
-        own = (pipeline, modules)
-        cursor_after, *rest = _scan_one(own, cursor, carry, step, length, carries, remainder)
-        return cursor_after, rest
-
-    after, (carry, ys) = each_variant(one, pipeline, modules, init_carry)
-    return after, carry, ys
-
-
-def _scan_one(
-    everything: tuple[Pipeline[Any, Any], tuple[nnx.Pytree, ...]],
-    cursor: dp.Cursor,
-    init_carry: Any,
-    step_fn: Callable[..., Any],
-    length: int,
-    carries: bool,
-    remainder: dp.Remainder,
-) -> tuple[dp.Cursor, Any, Any]:
-    graphdef, records, state = _parts(everything)
-    stream = everything[0]._stream(remainder)
-    untouched: set[Any] = set()
-
-    def body(loop: tuple[Any, Any], batch: Any, origin: dp.Origin) -> tuple[tuple[Any, Any], Any]:
-        state, carry = loop
-        before = jax.tree.map(lambda x: x, state)  # the modules are about to set theirs
-        data = jax.tree.map(lambda x: x, records)  # Variables of this trace
-        pipeline, modules = nnx.merge(graphdef, data, state)
-        output = stream.marked(batch, pipeline._through(batch, origin))
-        result = dp.stepped(step_fn, *((carry,) if carries else ()), *modules, output)
-        new, y = dp.pair(result) if carries else (None, result)
-        dp.check_carry(carry, new)
-        after, _, changed = _parts((pipeline, modules))
-        same_structure(graphdef, after, "The step function or a stage")
-        dp.check_carry(before, changed, "state of (pipeline, modules)")
-        pairs = zip(nnx.to_flat_state(before), nnx.to_flat_state(changed), strict=True)
-        untouched.update(path for (path, was), (_, now) in pairs if raw(was) is raw(now))
-        return (changed, new), y
-
-    cursor, (state, carry), ys = stream.scan(body, (state, init_carry), cursor, length)
-    touched = [item for item in nnx.to_flat_state(state) if item[0] not in untouched]
-    nnx.update(everything, nnx.from_flat_state(touched))
-    return cursor, carry, ys
-
-
-def _parts(everything: Any) -> tuple[Any, Any, Any]:
-    graphdef, *states = nnx.split(everything, Records, ...)
-    return graphdef, states[0], states[1]
 
 
 def _check_modules(argument: str, modules: Any) -> None:

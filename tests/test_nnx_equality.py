@@ -23,6 +23,7 @@ from tests.nnx_zoo import (
     Steps,
     by_for,
     by_scan,
+    by_step,
     by_step_in_jit,
 )
 from tests.zoo import (
@@ -43,7 +44,7 @@ from tests.zoo import (
 REMAINDERS: list[Remainder] = ["partial", "drop", "pad", "carry"]
 
 
-def key_of(seed: int, stream: str) -> jax.Array:
+def key_of(seed: int | jax.Array, stream: str) -> jax.Array:
     """The first key that `nnx.Rngs(seed)` hands out, which is all that a pipeline takes."""
     key: jax.Array = nnx.Rngs(seed)[stream]()
     return key
@@ -64,7 +65,9 @@ def source_of(case: Case, shuffle_seed: int | None) -> MemorySource:
     return MemorySource(config, data=records(case.size), rngs=nnx.Rngs(shuffle_seed))
 
 
-def pipeline_of(graph: Graph, case: Case, seed: int, shuffle_seed: int | None = None) -> Pipeline:
+def pipeline_of(
+    graph: Graph, case: Case, seed: int | jax.Array, shuffle_seed: int | None = None
+) -> Pipeline:
     return Pipeline.from_dag(
         source=source_of(case, shuffle_seed),
         nodes={name: TWINS[type(stage)](stage.gain) for name, stage in graph.nodes.items()},
@@ -76,7 +79,7 @@ def pipeline_of(graph: Graph, case: Case, seed: int, shuffle_seed: int | None = 
     )
 
 
-def expected_of(graph: Graph, case: Case, seed: int, count: int) -> Steps:
+def expected_of(graph: Graph, case: Case, seed: int | jax.Array, count: int) -> Steps:
     data, key = records(case.size), key_of(seed, "pipeline")
     return [(b.after, graph.expected(data, key, b)) for b in case.batches(count)]
 
@@ -126,6 +129,15 @@ def test_every_path_equals_the_reference_over_more_than_two_epochs(
     count = 2 * case.stream().steps_per_epoch + 1
     actual = path(pipeline_of(branches(), case, seed=3), count)
     assert_steps(actual, expected_of(branches(), case, 3, count))
+
+
+@pytest.mark.parametrize(
+    "path", [by_step, by_for, by_scan, by_step_in_jit], ids=lambda x: x.__name__
+)
+def test_every_path_equals_the_reference_with_a_fast_key(path: Path) -> None:
+    case, seed = case_of(7, 3, "carry"), dp.fast_key(3)
+    actual = path(pipeline_of(branches(), case, seed), 4)
+    assert_steps(actual, expected_of(branches(), case, seed, 4))
 
 
 @settings(max_examples=10)
