@@ -9,6 +9,7 @@ PYTHON_LOWEST = $(call newest,python3.11 python3.12 python3)
 
 BIN := .venv/bin
 LINKS := src/dagrax/pure src/dagrax/nnx_api
+BENCHMARKS := delivered training call data_size startup check variants draws summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-lowest check bench build clean
@@ -33,12 +34,9 @@ check: .venv/installed-dev ## lint, formatting and types
 	$(BIN)/mypy
 	$(BIN)/stubtest --concise --ignore-missing-stub flax.nnx.transforms.compilation
 
-bench: .venv/installed ## measure: against hand-written JAX, by size, the check, variants, a call
-	$(BIN)/python benchmarks/against_handwritten.py
-	$(BIN)/python benchmarks/data_size.py
-	$(BIN)/python benchmarks/check.py
-	$(BIN)/python benchmarks/variants.py
-	$(BIN)/python benchmarks/call.py
+bench: .venv-bench/installed ## measure everything, beside peers and hand-written JAX; tables go to benchmarks/results
+	for script in $(BENCHMARKS); do \
+		.venv-bench/bin/python benchmarks/$$script.py --save benchmarks/results || exit 1; done
 
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist
@@ -46,7 +44,7 @@ build: .venv/installed-dev ## make the sdist, the wheel from it, and look into b
 	$(BIN)/python tools/check_dist.py dist
 
 clean: ## remove environments, builds and caches
-	rm -rf .venv .venv-lowest dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-lowest dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml | $(LINKS)
@@ -57,6 +55,12 @@ clean: ## remove environments, builds and caches
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv-bench/installed: pyproject.toml | $(LINKS)
+	$(call require,$(PYTHON))
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --editable '.[peers]'
 	@touch $@
 
 .venv-lowest/installed: pyproject.toml tools/lowest.py | $(LINKS)

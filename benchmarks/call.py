@@ -1,18 +1,20 @@
 """What `step()` and a `for` cost beyond the bare jitted call of the same graph, at 3 and 30 nodes.
 
 Tiny batches, shuffled, so that Python is most of the time. The bare call is a `jax.jit` of the
-pure core on a flat list of arrays, at a cursor that is given to it.
+pure core on a flat list of arrays, at a cursor that is given to it. The columns of the calling
+thread count what Python and the dispatch take from its CPU, without waits for XLA's own threads.
 """
 
-import argparse
 import collections
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from rounds import machine, medians
+from rounds import Report, measure, spread
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
@@ -52,24 +54,43 @@ def contestants(nodes: int) -> dict[str, Any]:
             batch = {"x": batch["x"] * weight}
         return batch
 
+    def last(batches: Iterable[Any]) -> Any:
+        return collections.deque(batches, maxlen=1)[0]
+
     return {
-        "bare jitted call": lambda: [bare(arrays, weights, cursor) for _ in range(CALLS)][-1],
-        "step()": lambda: [stepped.step() for _ in range(CALLS)][-1],
-        "for": lambda: collections.deque(looped, maxlen=1)[0],
+        "bare jitted call": lambda: last(bare(arrays, weights, cursor) for _ in range(CALLS)),
+        "step()": lambda: last(stepped.step() for _ in range(CALLS)),
+        "for": lambda: last(looped),
     }
 
 
+def of_the_thread(run: Callable[[], Any], rounds: int) -> float:
+    """Median seconds of CPU that a call takes from the calling thread alone."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.thread_time()
+        run()
+        seconds.append(time.thread_time() - start)
+    return spread(seconds)[1]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=21)
-    rounds = parser.parse_args().rounds
-    print(f"{machine()}; medians of {rounds} interleaved rounds of {CALLS} batches\n")
-    print("| nodes | | us a batch | beyond the bare call |\n|---|---|---|---|")
+    report = Report("call", str(__doc__), rounds=21)
+    report.say(str(__doc__))
+    rows: list[list[Any]] = []
     for nodes in (3, 30):
-        seconds = medians(contestants(nodes), rounds)
-        for name, value in seconds.items():
-            beyond = value - seconds["bare jitted call"]
-            print(f"| {nodes} | {name} | {value / CALLS * 1e6:.0f} | {beyond / CALLS * 1e6:.0f} |")
+        runs = contestants(nodes)
+        seconds = measure(runs, report.rounds)
+        own = {name: of_the_thread(run, report.rounds) for name, run in runs.items()}
+        bare = "bare jitted call"
+        for name, x in seconds.items():
+            times = [x.median, x.low, x.high, x.median - seconds[bare].median]
+            times += [own[name], own[name] - own[bare]]
+            rows.append([nodes, name, *(cell / CALLS * 1e6 for cell in times)])
+    heads = ["nodes", "", "us a batch", "lower quartile", "upper quartile", "beyond the bare call"]
+    heads += ["us of the calling thread", "its us beyond the bare call"]
+    report.table(f"A call, of {CALLS} in a row", heads, rows)
+    report.save()
 
 
 if __name__ == "__main__":

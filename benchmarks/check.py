@@ -5,11 +5,11 @@ from typing import Any, TypedDict
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
-from rounds import machine, medians
+from rounds import Report, medians
 
 import dagrax.pure as dp
 
-NODES, ROUNDS = 100, 15
+NODES = 100
 
 
 class Images(TypedDict):
@@ -26,10 +26,12 @@ def bare(batch: Any) -> Any:
 
 
 def main() -> None:
+    report = Report("check", str(__doc__), rounds=15)
+    report.say(str(__doc__))
     data = {"image": np.zeros((64, 32, 32, 3), np.float32), "label": np.zeros(64, np.int32)}
     stream = dp.Stream(dp.ArraySource(data), dp.Shuffled(jax.random.key(0)), batch_size=32)
     with_contracts, without = (dp.Pipeline.linear([stage] * NODES) for stage in (stated, bare))
-    found = medians(
+    seconds = medians(
         {
             "check, a contract at every node": lambda: dp.check(with_contracts, stream),
             "check, no contracts": lambda: dp.check(without, stream),
@@ -37,11 +39,10 @@ def main() -> None:
                 lambda batch: dp.apply(without, batch), stream.batch_spec
             ),
         },
-        ROUNDS,
+        report.rounds,
     )
-    print(f"{NODES} nodes; {machine()}; median of {ROUNDS} interleaved rounds")
-    for name, seconds in found.items():
-        print(f"{name:32} {1e3 * seconds:6.0f} ms")
+    report.table(f"{NODES} nodes", ["", "ms"], [[name, 1e3 * x] for name, x in seconds.items()])
+    report.save()
 
 
 if __name__ == "__main__":

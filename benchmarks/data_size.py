@@ -1,54 +1,158 @@
-"""What a `step()` costs on 1 MB and on 256 MB of data: the same, for the data are never copied.
+"""What the number of records costs: time a batch, and memory of an epoch.
 
-Records of 1 kB, shuffled, batch 64, one stage. Prints medians and their ratio.
+Tiny records (one float32) at batch 64, shuffled, from ten thousand to a hundred million: a batch of
+a `for`, of a `scan`, and of an in-order `scan`. A billion records have an order, but no data here.
+Then a `step()` on records of 1 kB, 1 MB of them against 256 MB, and the most memory that a process
+holds beyond its data: for an epoch by `scan` and by `for` over 480 MB.
 """
 
-import argparse
+import itertools
+import sys
+from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from rounds import machine, medians
+from rounds import Report, measure, peak_megabytes, print_peak
 
+import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 
-STEPS = 100
+BATCH, STEPS, SCANNED = 64, 150, 1500
+SIZES = [10**4, 10**6, 10**8]
 
 
-class Halve(nnx.Module):
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"x": batch["x"] / 2}
-
-
-def make_pipeline(megabytes: int) -> Pipeline:
-    data = {"x": np.zeros((megabytes * 1000, 250), np.float32)}
-    config = MemorySourceConfig(shuffle=True)
+def make_pipeline(data: Any, *, shuffle: bool = True) -> Pipeline[Any, Any]:
+    config = MemorySourceConfig(shuffle=shuffle)
     return Pipeline(
         source=MemorySource(config, data=data, rngs=nnx.Rngs(0)),
-        stages=[Halve()],
-        batch_size=64,
+        stages=[lambda batch: {"x": batch["x"] * 2}],
+        batch_size=BATCH,
         rngs=nnx.Rngs(0),
-        remainder="carry",
+        remainder="drop",
     )
+
+
+def mean(batch: dict[str, Any]) -> Any:
+    return batch["x"].mean()
+
+
+def contestants(data: Any, size: int) -> dict[tuple[str, int], Callable[[], Any]]:
+    looped, scanned, in_order = (make_pipeline(data, shuffle=s) for s in (True, True, False))
+
+    def loop() -> Any:
+        looped.seek(epoch=0)
+        return [batch for batch in itertools.islice(looped, STEPS)][-1]
+
+    return {
+        ("for", size): loop,
+        ("scan", size): lambda: scanned.scan(mean, length=SCANNED),
+        ("scan, in order", size): lambda: in_order.scan(mean, length=SCANNED),
+    }
+
+
+def order_alone(size: int) -> Callable[[], Any]:
+    @jax.jit
+    def ids(key: Any) -> Any:
+        order, start = dp.Shuffled(key), jnp.arange(BATCH, dtype=jnp.uint32)
+
+        def body(total: Any, step: Any) -> Any:
+            return total + order.ids(start + step * BATCH, jnp.uint32(0), size).sum(), None
+
+        return jax.lax.scan(body, jnp.uint32(0), jnp.arange(STEPS, dtype=jnp.uint32))[0]
+
+    key = jax.random.key(0)
+    return lambda: ids(key)
+
+
+def by_number(report: Report) -> None:
+    tiny = np.arange(SIZES[-1], dtype=np.float32)
+    runs: dict[tuple[str, int], Callable[[], Any]] = {}
+    for size in SIZES:
+        runs |= contestants({"x": tiny[:size]}, size)
+    runs |= {("order alone", size): order_alone(size) for size in (*SIZES, 10**9)}
+    seconds = measure(runs, report.rounds)  # type: ignore[arg-type, type-var]
+    kinds = dict.fromkeys(kind for kind, _ in runs)
+    heads = [f"{size:.0e}".replace("e+0", "e") for size in (*SIZES, 10**9)]
+    rows: list[list[Any]] = []
+    for kind in kinds:
+        steps = SCANNED if "scan" in kind else STEPS
+        times = {size: x.median / steps for (k, size), x in seconds.items() if k == kind}  # type: ignore[misc]
+        cells = [times[s] * 1e6 if s in times else "" for s in (*SIZES, 10**9)]
+        rows.append([kind, *cells, times[10**8] / times[10**4]])
+    report.table("us a batch, by the number of records", ["", *heads, "1e8 / 1e4"], rows)
+
+
+def by_bytes(report: Report) -> None:
+    def steps(megabytes: int) -> Callable[[], Any]:
+        data = {"x": np.zeros((megabytes * 1000, 250), np.float32)}
+        pipeline = make_pipeline(data)
+        return lambda: [pipeline.step() for _ in range(STEPS)][-1]
+
+    seconds = measure({f"{n} MB": steps(n) for n in (1, 256)}, report.rounds)
+    small = seconds["1 MB"].median
+    report.table(
+        "step(), records of 1 kB",
+        ["data", "us a step", "/ 1 MB"],
+        [[name, x.median / STEPS * 1e6, x.median / small] for name, x in seconds.items()],
+    )
+
+
+def by_memory(report: Report) -> None:
+    peaks = {mode: peak_megabytes(__file__, mode) for mode in ("nothing", *EPOCHS)}
+    report.table(
+        "Peak memory of a process over 480 MB of images, shuffled",
+        ["", "MB beyond the process without data", "/ data", "beyond the data / data"],
+        [
+            [mode, more := peaks[mode] - peaks["nothing"], more / 480, more / 480 - 1]
+            for mode in EPOCHS
+        ],
+    )
+
+
+def pipeline_of_480_megabytes() -> Pipeline[Any, Any]:
+    return make_pipeline({"x": jax.device_put(aligned(480_000_000).reshape(-1, 3000))})
+
+
+def aligned(size: int) -> Any:
+    # Memory that JAX takes as it is, so that the data are there once, before the epoch starts.
+    memory = np.ones(size + 64, np.uint8)
+    return memory[-memory.ctypes.data % 64 :][:size]
+
+
+def hold() -> Any:
+    return pipeline_of_480_megabytes()
+
+
+def by_scan() -> Any:
+    pipeline = pipeline_of_480_megabytes()
+    return pipeline.scan(lambda batch: batch["x"].max(), length=len(pipeline)).block_until_ready()
+
+
+def by_for() -> Any:
+    totals = [batch["x"].max() for batch in pipeline_of_480_megabytes()]
+    return jax.block_until_ready(totals)
+
+
+EPOCHS = {"the data held": hold, "an epoch by scan": by_scan, "an epoch by for": by_for}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=21)
-    rounds = parser.parse_args().rounds
-    pipelines = {f"{megabytes} MB": make_pipeline(megabytes) for megabytes in (1, 256)}
-    seconds = medians(
-        {
-            name: lambda pipeline=pipeline: [pipeline.step() for _ in range(STEPS)][-1]
-            for name, pipeline in pipelines.items()
-        },
-        rounds,
-    )
-    print(f"{machine()}; medians of {rounds} interleaved rounds of {STEPS} steps\n")
-    print("| data | us a step | / 1 MB |\n|---|---|---|")
-    for name, value in seconds.items():
-        print(f"| {name} | {value / STEPS * 1e6:.0f} | {value / seconds['1 MB']:.2f} |")
+    report = Report("data_size", str(__doc__), rounds=15)
+    report.say(str(__doc__))
+    by_number(report)
+    by_bytes(report)
+    by_memory(report)
+    report.save()
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] and sys.argv[1] in ("nothing", *EPOCHS):
+        small = make_pipeline({"x": np.ones((1000, 3000), np.uint8)})
+        jax.block_until_ready(small.scan(lambda batch: batch["x"].max(), length=2))
+        held = EPOCHS.get(sys.argv[1], lambda: None)()
+        print_peak()
+    else:
+        main()

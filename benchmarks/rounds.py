@@ -1,25 +1,49 @@
 """Interleaved rounds: every contestant runs once a round, so that a slow moment hits all alike."""
 
+import argparse
+import dataclasses
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 
 
-def medians(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds a call of each contestant, its first call, which compiles, left out."""
-    for run in contestants.values():
-        jax.block_until_ready(run())
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
+@dataclasses.dataclass(frozen=True)
+class Seconds:
+    """Seconds a call: the first, which compiles, and of the others median and quartiles."""
+
+    first: float
+    median: float
+    low: float
+    high: float
+
+
+def measure(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Seconds]:
+    """Seconds a call of each contestant; what a call returns is waited for."""
+    calls: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds + 1):
         for name, run in contestants.items():
             start = time.perf_counter()
             jax.block_until_ready(run())
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            calls[name].append(time.perf_counter() - start)
+    quartiles = {name: spread(rest) for name, (_, *rest) in calls.items()}
+    return {
+        name: Seconds(first=calls[name][0], low=low, median=median, high=high)
+        for name, (low, median, high) in quartiles.items()
+    }
+
+
+def medians(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds a call of each contestant, its first call, which compiles, left out."""
+    return {name: seconds.median for name, seconds in measure(contestants, rounds).items()}
 
 
 def machine() -> str:
@@ -28,3 +52,75 @@ def machine() -> str:
         f"{os.cpu_count()} CPU cores ({platform.machine()}), {jax.default_backend()} backend, "
         f"jax {jax.__version__}, Python {platform.python_version()}"
     )
+
+
+def peak_megabytes(script: str, *arguments: str) -> float:
+    """What a script, run as a process of its own, prints in its last line: see `print_peak`."""
+    command = [sys.executable, script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def print_peak() -> None:
+    """Print the most memory, in MB, that this process has held at any time (Linux)."""
+    # `ru_maxrss` would start from the peak of the parent process.
+    status = Path("/proc/self/status").read_text()
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1000)
+
+
+class Report:
+    """The tables of one script: printed as Markdown, and saved as Markdown and JSON if asked."""
+
+    def __init__(self, name: str, doc: str, rounds: int, **more: Any):
+        parser = argparse.ArgumentParser(
+            description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds")
+        parser.add_argument("--save", type=Path, help="a folder for the tables (.md, .json)")
+        for option, default in more.items():
+            parser.add_argument(f"--{option}", type=type(default), default=default)
+        self.options = parser.parse_args()
+        self.rounds: int = self.options.rounds
+        self._name = name
+        self._tables: list[dict[str, Any]] = []
+        self._lines: list[str] = []
+        self.say(f"{machine()}; medians of {self.rounds} interleaved rounds.")
+
+    def say(self, line: str) -> None:
+        """A paragraph."""
+        self._put(line, "")
+
+    def table(self, title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table with a title above it; a float is shown with three significant digits."""
+        self._tables.append({"title": title, "heads": heads, "rows": rows})
+        lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in (heads, *rows)]
+        self._put(f"**{title}**", "", lines[0], "|---" * len(heads) + "|", *lines[1:], "")
+
+    def save(self) -> None:
+        """Write what was said and tabled so far, if `--save` asks for it."""
+        if folder := self.options.save:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = {"machine": machine(), "rounds": self.rounds, "tables": self._tables}
+            (folder / f"{self._name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            (folder / f"{self._name}.md").write_text("\n".join(self._lines))
+
+    def _put(self, *lines: str) -> None:
+        self._lines.extend(lines)
+        print("\n".join(lines), flush=True)
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, median, high
+
+
+def shown(value: float) -> str:
+    """A figure with three significant digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _cell(value: Any) -> str:
+    return shown(value) if isinstance(value, float) else str(value)

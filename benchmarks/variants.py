@@ -6,14 +6,10 @@ heavy one (noise of its own for every variant) delivered batch by batch, and an 
 Then the memory of 64 variants over a source of 100 MB, in processes of their own. Prints Markdown.
 """
 
-import argparse
 import collections
 import importlib.util
-import re
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rounds import machine, medians
+from rounds import Report, medians, peak_megabytes, print_peak
 
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline, stack
 
@@ -144,34 +140,32 @@ def peer(count: int) -> Callable[[], Any]:
     return run
 
 
-def table(rounds: int) -> None:
-    print(
-        "| workload | K | ms a variant | / K = 1 | together / one by one |\n|---|---|---|---|---|"
-    )
+def by_workload(report: Report) -> None:
+    rows: list[list[Any]] = []
     for workload in ("light", "heavy", "train"):
         single = 0.0
         for count in COUNTS:
-            seconds = medians(contestants(workload, count), rounds)
+            seconds = medians(contestants(workload, count), report.rounds)
             each = seconds["together"] / count
             single = single or each
             ratio = seconds["together"] / seconds["one by one"]
-            print(
-                f"| {workload} | {count} | {1e3 * each:.2f} | {each / single:.2f} | {ratio:.2f} |"
-            )
+            rows.append([workload, count, 1e3 * each, each / single, ratio])
+    heads = ["workload", "K", "ms a variant", "/ K = 1", "together / one by one"]
+    report.table("K variants in one program", heads, rows)
 
 
-def against_peer(rounds: int) -> None:
+def against_peer(report: Report) -> None:
     if importlib.util.find_spec("datarax") is None:
-        print("\ndatarax is not installed (pip install '.[peers]'): no comparison with it")
+        report.say("datarax is not installed (pip install '.[peers]'): no comparison with it.")
         return
-    print("\n| light, K | dagrax ms | datarax 0.1.4, unshuffled, ms | ratio |\n|---|---|---|---|")
+    rows: list[list[Any]] = []
     for count in COUNTS:
         ours = contestants("light", count)["together"]
-        seconds = medians({"dagrax": ours, "datarax": peer(count)}, rounds)
-        print(
-            f"| {count} | {1e3 * seconds['dagrax']:.1f} | {1e3 * seconds['datarax']:.1f} "
-            f"| {seconds['dagrax'] / seconds['datarax']:.3f} |"
-        )
+        seconds = medians({"dagrax": ours, "datarax": peer(count)}, report.rounds)
+        both = [seconds["dagrax"], seconds["datarax"]]
+        rows.append([count, *(1e3 * x for x in both), both[0] / both[1]])
+    heads = ["K", "dagrax, shuffled, ms", "datarax 0.1.4, unshuffled, ms", "ratio"]
+    report.table("Light, against datarax", heads, rows)
 
 
 # Memory.
@@ -189,8 +183,8 @@ class Affine(nnx.Module):
         return {"x": batch["x"] @ self.gain[...]}
 
 
-def megabytes_at_peak(megabytes: int) -> float:
-    """The peak memory of this process after a `for` and a `scan` of 64 variants."""
+def run_variants(megabytes: int) -> None:
+    """A few steps and a short `scan` of 64 variants, over so many MB."""
     data = {"x": jnp.ones((megabytes * 250, FEATURES), jnp.float32)}
     source = MemorySource(MemorySourceConfig(shuffle=True), data=data, rngs=nnx.Rngs(0))
     together = Pipeline.variants(
@@ -208,39 +202,31 @@ def megabytes_at_peak(megabytes: int) -> float:
     for _ in range(3):
         jax.block_until_ready(together.step())
     jax.block_until_ready(together.scan(lambda batch: batch["x"].sum(), length=20))
-    # Of Linux; what getrusage says includes the parent's own peak.
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) / 1e3
 
 
-def memory() -> None:
-    small, large = (
-        float(subprocess.check_output([sys.executable, __file__, "--peak", str(size)], text=True))
-        for size in (1, 101)
-    )
+def memory(report: Report) -> None:
+    small, large = (peak_megabytes(__file__, "peak", str(size)) for size in (1, 101))
     state = 4 * FEATURES * 16 / 1e6
     batch = 4 * BATCH * FEATURES / 1e6
-    print(
-        f"\n{VARIANTS} variants: 100 MB more of data take {large - small:.0f} MB more at the peak, "
+    report.say(
+        f"{VARIANTS} variants: 100 MB more of data take {large - small:.0f} MB more at the peak, "
         f"{(large - small) / 100:.2f} of the data; allowed were 1.2, and beyond that "
         f"{VARIANTS} x ({batch:.2f} MB batch + {state:.2f} MB state)."
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--peak", type=int, help="print the peak memory with so many MB of data")
-    options = parser.parse_args(arguments)
-    if options.peak is not None:
-        print(megabytes_at_peak(options.peak))
-        return
-    print(f"{machine()}; medians of {options.rounds} interleaved rounds\n")
-    table(options.rounds)
-    against_peer(options.rounds)
-    memory()
+def main() -> None:
+    report = Report("variants", str(__doc__), rounds=7)
+    report.say(str(__doc__))
+    by_workload(report)
+    against_peer(report)
+    memory(report)
+    report.save()
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["peak"]:
+        run_variants(int(sys.argv[2]))
+        print_peak()
+    else:
+        main()

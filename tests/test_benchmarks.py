@@ -1,0 +1,46 @@
+"""The figures that README and docs show are those that a benchmark has written."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MAKEFILE = (ROOT / "Makefile").read_text()
+SCRIPTS = re.findall(r"^BENCHMARKS := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
+PAGE = (ROOT / "docs" / "benchmarks.md").read_text()
+
+
+def rows(text: str) -> list[str]:
+    """The lines of the tables in a page."""
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_benchmark_starts_and_says_what_it_measures(script: str) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--help"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--save" in run.stdout
+
+
+def test_make_bench_runs_every_benchmark() -> None:
+    scripts = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
+    assert scripts - set(SCRIPTS) == {"rounds", "workloads"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_page_of_benchmarks_shows_the_tables_that_were_saved(script: str) -> None:
+    quoted = re.findall(rf"<!-- {script} -->\n(.*?)<!-- end -->", PAGE, re.DOTALL)
+    assert len(quoted) == 1
+    assert rows(quoted[0]) == rows((RESULTS / f"{script}.md").read_text())
+    assert rows(quoted[0])
+
+
+def test_the_readme_shows_measures_of_the_summary() -> None:
+    section = (ROOT / "README.md").read_text().split("## Speed")[1].split("\n## ")[0]
+    shown = rows(section)
+    assert len(shown) > 5
+    assert set(shown) <= set(rows((RESULTS / "summary.md").read_text()))
