@@ -538,11 +538,10 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self._go(dp.Cursor(self._epoch.get_raw_value(), self._offset.get_raw_value()))
 
     def _go(self, cursor: dp.Cursor, *, same_epoch: bool = False) -> None:
-        epoch, offset = cursor if isinstance(cursor.epoch, jax.Array) else _scalars(cursor)
         try:
             if not same_epoch:  # a checked write takes flax two microseconds
-                self._epoch.set_raw_value(epoch)
-            self._offset.set_raw_value(offset)
+                self._epoch.set_raw_value(_scalar(cursor.epoch))
+            self._offset.set_raw_value(_scalar(cursor.offset))
         except flax.errors.TraceContextError as error:
             error.add_note(_CLOSED_OVER)
             raise
@@ -591,7 +590,11 @@ def _closed_over(stage: Any) -> Mapping[str, Any]:
 
 
 def _scalars(cursor: dp.Cursor) -> dp.Cursor:
-    return dp.Cursor(*(np.asarray(x, np.uint32) for x in cursor))
+    return dp.Cursor(*map(_scalar, cursor))
+
+
+def _scalar(x: Any) -> Any:
+    return np.asarray(x, np.uint32) if isinstance(x, int) else x
 
 
 def _check_modules(argument: str, modules: Any) -> None:

@@ -1,6 +1,6 @@
 import functools
 import itertools
-import operator
+from operator import is_
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +10,8 @@ from flax import nnx
 from ._compiled import FLAX_OWN, raw_value
 from ._records import Records
 
+_each = itertools.chain.from_iterable
+
 
 class Watch:
     """Notices a change in what makes up a module, at the cost of one look at what it holds.
@@ -18,35 +20,25 @@ class Watch:
     """
 
     def __init__(self, module: Any):
-        self._dicts: list[dict[Any, Any]] = []
+        self._held: list[Any] = []  # lists, and live views of what dicts hold
         self._named: list[dict[Any, Any]] = []  # those whose names can change unseen
-        self._lists: list[Any] = []
         self._records: list[Records] = []
         self._blind = False  # something is in there that may change unseen
         self._add(module, set())
         # Flat, so that one pass in C compares them all.
-        self._sizes = self._sizes_now()
-        self._names = list(itertools.chain.from_iterable(self._named))
-        self._values = list(self._values_now())
+        self._sizes = list(map(len, self._held))
+        self._values = list(_each(self._held))
+        self._names = list(_each(self._named))
+        self._data = list(map(raw_value, self._records))
 
     def unchanged(self) -> bool:
         """Whether everything in the module holds, by identity, what it held."""
         return (
             not self._blind
-            and self._sizes == self._sizes_now()
-            and all(map(operator.is_, self._values, self._values_now()))
-            and all(map(operator.is_, self._names, itertools.chain.from_iterable(self._named)))
-        )
-
-    def _sizes_now(self) -> list[int]:
-        return [*map(len, self._dicts), *map(len, self._lists)]
-
-    def _values_now(self) -> Any:
-        chain = itertools.chain
-        return chain(
-            chain.from_iterable(map(dict.values, self._dicts)),
-            chain.from_iterable(self._lists),
-            map(raw_value, self._records),
+            and self._sizes == list(map(len, self._held))
+            and all(map(is_, self._values, _each(self._held)))
+            and all(map(is_, self._names, _each(self._named)))
+            and all(map(is_, self._data, map(raw_value, self._records)))
         )
 
     def _add(self, node: Any, known: set[int]) -> None:
@@ -60,7 +52,7 @@ class Watch:
         elif isinstance(node, nnx.Pytree):
             self._add(vars(node), known)
         elif isinstance(node, dict):
-            self._dicts.append(node)
+            self._held.append(node.values())
             if not _are_listed(node):
                 self._named.append(node)
             for name, child in node.items():
@@ -68,7 +60,7 @@ class Watch:
                     self._add(child, known)
         elif isinstance(node, list | tuple | set):
             if not isinstance(node, tuple):
-                self._lists.append(node)
+                self._held.append(node)
             for child in node:
                 self._add(child, known)
         elif not jax.tree_util.all_leaves([node]):

@@ -9,6 +9,7 @@ import typing_extensions as te
 from jax.tree_util import SequenceKey
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from ._gather import gathered
 from ._spec import path_text
 from ._staging import staged
 
@@ -86,7 +87,7 @@ class ArraySource(AbstractSource[Batch]):
         return int(jax.tree.leaves(self.data)[0].shape[0])
 
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
-        rows: Batch = jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), self.data)
+        rows: Batch = jax.tree.map(lambda x: gathered(x, ids), self.data)
         return rows
 
 
