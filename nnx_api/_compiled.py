@@ -44,20 +44,11 @@ class Programs:
         return self._programs[key]
 
 
-raw_value = operator.methodcaller("get_raw_value")
+raw_value = nnx.Variable.get_raw_value  # which is final, so that it may be called as a function
 
 
-class _Array:
+class _Array(nnx.Variable[Any]):
     """An array that a module holds without a Variable, to be read like one."""
-
-    def __init__(self, value: Any):
-        self._value = value
-
-    def get_raw_value(self) -> Any:
-        return self._value
-
-    def set_raw_value(self, value: Any) -> None:
-        self._value = value
 
 
 class Bound:

@@ -1,4 +1,7 @@
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Shaped, UInt32
 
 # XLA:CPU takes a gather for a reading of all the data and shares it out among threads, which costs
@@ -32,10 +35,8 @@ def _differentiable(data: Array, ids: Array) -> Array:
 
 
 @_differentiable.defjvp
-def _derivative(
-    primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    ids, change = primals[1], tangents[0]
+def _derivative(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    ids, change = primals[1], jnp.asarray(tangents[0])
     return _differentiable(*primals), _at_once(change, ids)
 
 

@@ -18,7 +18,7 @@ from dagrax.nnx_api._compiled import Bound
 from tests.nnx_zoo import Scale
 from tests.zoo import Batch
 
-RECORDS, FEATURES, BATCH = 6400, 50, 64
+RECORDS, FEATURES, BATCH = 6400, 50, 256
 DATA_BYTES = 4 * RECORDS * FEATURES
 
 
