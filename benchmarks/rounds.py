@@ -1,10 +1,14 @@
-"""Interleaved rounds: every contestant runs once a round, so that a slow moment hits all alike."""
+"""Interleaved rounds: every contestant runs once a round, so that a slow moment hits all alike.
+
+The order is another one each round, for what a contestant leaves behind hits the next.
+"""
 
 import argparse
 import dataclasses
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -29,10 +33,11 @@ class Seconds:
 def measure(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Seconds]:
     """Seconds a call of each contestant; what a call returns is waited for."""
     calls: dict[str, list[float]] = {name: [] for name in contestants}
+    rng = random.Random(0)
     for _ in range(rounds + 1):
-        for name, run in contestants.items():
+        for name in rng.sample(list(contestants), len(contestants)):
             start = time.perf_counter()
-            jax.block_until_ready(run())
+            jax.block_until_ready(contestants[name]())
             calls[name].append(time.perf_counter() - start)
     quartiles = {name: spread(rest) for name, (_, *rest) in calls.items()}
     return {
