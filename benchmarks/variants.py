@@ -216,7 +216,7 @@ def memory(report: Report) -> None:
 
 
 def main() -> None:
-    report = Report("variants", str(__doc__), rounds=7)
+    report = Report("variants", str(__doc__), rounds=11)
     report.say(str(__doc__))
     by_workload(report)
     against_peer(report)

@@ -39,8 +39,11 @@ def test_the_page_of_benchmarks_shows_the_tables_that_were_saved(script: str) ->
     assert rows(quoted[0])
 
 
-def test_the_readme_shows_measures_of_the_summary() -> None:
-    section = (ROOT / "README.md").read_text().split("## Speed")[1].split("\n## ")[0]
+@pytest.mark.parametrize(
+    ("page", "heading"), [("README.md", "## Speed"), ("docs/variants.md", "## What it costs")]
+)
+def test_other_pages_show_rows_of_the_tables_that_were_saved(page: str, heading: str) -> None:
+    section = (ROOT / page).read_text().split(heading)[1].split("\n## ")[0]
     shown = rows(section)
     assert len(shown) > 5
-    assert set(shown) <= set(rows((RESULTS / "summary.md").read_text()))
+    assert set(shown) <= {row for file in RESULTS.glob("*.md") for row in rows(file.read_text())}
