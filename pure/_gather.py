@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped, UInt32
 
 # XLA:CPU takes a gather for a reading of all the data and shares it out among threads, which costs
-# more than the rows themselves where they are few and small. A loop of slices stays on one thread.
+# more than the rows themselves where they are few and small. A loop of slices stays on one thread;
+# but data that are spread over devices would be brought together for it.
 _FEW, _SMALL = 128, 2**17  # rows, bytes
 
 
@@ -14,7 +15,7 @@ def gathered(
 ) -> Shaped[Array, "batch *record"]:
     """The records of these ids, all of which are below the number of records."""
     size = data.nbytes // data.shape[0] * ids.shape[0]
-    if ids.shape[0] > _FEW or size > _SMALL:
+    if ids.shape[0] > _FEW or size > _SMALL or jax.device_count() > 1:
         return _at_once(data, ids)
     rows: Array = _differentiable(data, ids)
     return rows

@@ -10,6 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 import dagrax.pure as dp
+from tests.plainly import told
 
 RECORDS = 300
 SHAPES = {"a number": (), "a row": (7,), "an image": (4, 5, 3), "wide": (600,)}
@@ -141,3 +142,28 @@ def test_the_gradient_by_the_data_makes_one_copy_of_them() -> None:
     assert memory is not None
     bytes_of_data = 4 * LARGE.size
     assert memory.output_size_in_bytes + memory.temp_size_in_bytes < 1.1 * bytes_of_data
+
+
+ON_FOUR_DEVICES = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import jax, jax.numpy as jnp, numpy as np
+import dagrax.pure as dp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+rows = np.arange(400, dtype=np.float32).reshape(100, 4)
+data = jax.device_put(rows, NamedSharding(mesh, PartitionSpec("data")))
+ids = np.asarray([99, 0, 50], np.uint32)
+read = jax.jit(lambda data, ids: dp.ArraySource(data).rows(ids)).lower(data, ids).compile()
+"""
+
+SPREAD = [
+    "np.testing.assert_array_equal(read(data, ids), rows[ids])",
+    '1 / ("f32[25,4]" in read.as_text())',
+    '1 / ("all-gather" not in read.as_text())',
+]
+
+
+def test_data_spread_over_devices_stay_where_they_are() -> None:
+    assert told(ON_FOUR_DEVICES, SPREAD) == {call: ("nothing", "") for call in SPREAD}
