@@ -61,7 +61,7 @@ def measures(results: Results) -> Iterator[tuple[str, str, list[float]]]:
         return float(row["records/s"].removesuffix("k"))
 
     def training(task: str, column: str) -> float:
-        return float(results.row("training", f"{task}:", "dagrax scan")[column])
+        return float(results.row("training", f"{task}, shuffled:", "dagrax scan")[column])
 
     def call(nodes: int, way: str) -> float:
         return float(results.row("call", "A call", f"{nodes} {way}")["beyond the bare call"])

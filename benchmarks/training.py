@@ -1,12 +1,13 @@
-"""Training steps over shuffled data: dagrax `scan` and `for` against the loops of a JAX user.
+"""Training steps: dagrax `scan` and `for` against the loops of a JAX user.
 
 Images of 32x32x3 uint8 at batch 50 through a branching graph (one branch flips at random, one
 brings to [0, 1], the merge averages) into an MLP and a CNN; 64 tokens at batch 64 into a small
-transformer. All train the same nnx model by the same optimizer on a fresh order each epoch.
-By hand: a jitted step in a Python loop, fused with the gather or after it, over a permutation
-table; and `lax.scan` over the table.
+transformer. All train the same nnx model by the same optimizer, on a fresh order each epoch or in
+the order of the records. By hand: a jitted step in a Python loop, fused with the reading of the
+batch or after it; and `lax.scan`. Shuffled, both go over a permutation table; in order, by slices.
 """
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -148,7 +149,7 @@ TASKS = {"MLP": images(MLP, 200), "CNN": images(CNN, 20), "transformer": tokens(
 # By hand. The step function works on the model's parameters as a flat list: the fastest way.
 
 
-def hand_made(task: Task) -> dict[str, Callable[[], Any]]:
+def hand_made(task: Task, shuffle: bool) -> dict[str, Callable[[], Any]]:
     model = task.model()
     graphdef, state = nnx.split(model)
     params, structure = jax.tree.flatten(state)
@@ -160,9 +161,14 @@ def hand_made(task: Task) -> dict[str, Callable[[], Any]]:
     def order_of(key: jax.Array) -> jax.Array:
         return jax.random.permutation(key, task.steps * size)
 
-    def batch_of(data: Batch, ids: jax.Array, key: jax.Array) -> Batch:
-        rows = jax.tree.map(lambda x: x.at[ids].get(mode="promise_in_bounds"), data)
-        return task.by_hand(rows, key)
+    def batch_of(data: Batch, order: jax.Array, step: Any, key: jax.Array) -> Batch:
+        def rows(x: jax.Array) -> jax.Array:
+            if not shuffle:
+                return jax.lax.dynamic_slice_in_dim(x, step * size, size)
+            ids = jax.lax.dynamic_slice(order, (step * size,), (size,))
+            return x.at[ids].get(mode="promise_in_bounds")
+
+        return task.by_hand(jax.tree.map(rows, data), jax.random.fold_in(key, step))
 
     def update(params: Any, optimizer: Any, batch: Batch) -> tuple[Any, Any, jax.Array]:
         def loss(params: Any) -> jax.Array:
@@ -173,21 +179,17 @@ def hand_made(task: Task) -> dict[str, Callable[[], Any]]:
         return optax.apply_updates(params, updates), optimizer, value
 
     @jax.jit
-    def batch_at(data: Batch, order: jax.Array, step: Any, key: jax.Array) -> Batch:
-        ids = jax.lax.dynamic_slice(order, (step * size,), (size,))
-        return batch_of(data, ids, jax.random.fold_in(key, step))
-
-    @jax.jit
     def fused(
         data: Batch, order: jax.Array, step: Any, key: jax.Array, params: Any, optimizer: Any
     ) -> Any:
-        return update(params, optimizer, batch_at(data, order, step, key))
+        return update(params, optimizer, batch_of(data, order, step, key))
 
-    jitted = jax.jit(update)
+    jitted, batch_at = jax.jit(update), jax.jit(batch_of)
+    in_order = jnp.arange(0)  # no table
 
     def loop(fuse: bool) -> Any:
         key = next(keys)
-        order, now, loss = order_of(key), (params, optimizer), None
+        order, now, loss = order_of(key) if shuffle else in_order, (params, optimizer), None
         for step in range(task.steps):
             if fuse:
                 *now, loss = fused(data, order, step, key, *now)
@@ -197,13 +199,13 @@ def hand_made(task: Task) -> dict[str, Callable[[], Any]]:
 
     @jax.jit
     def scanned(data: Batch, key: jax.Array, params: Any, optimizer: Any) -> Any:
-        def body(carry: Any, xs: Any) -> Any:
-            ids, step = xs
-            *carry, loss = update(*carry, batch_of(data, ids, jax.random.fold_in(key, step)))
+        order = order_of(key) if shuffle else in_order
+
+        def body(carry: Any, step: Any) -> Any:
+            *carry, loss = update(*carry, batch_of(data, order, step, key))
             return tuple(carry), loss
 
-        order = order_of(key).reshape(task.steps, size)
-        return jax.lax.scan(body, (params, optimizer), (order, jnp.arange(task.steps)))
+        return jax.lax.scan(body, (params, optimizer), jnp.arange(task.steps))
 
     return {
         "by hand, one jitted step": partial(loop, True),
@@ -221,9 +223,9 @@ def train_step(model: Any, optimizer: Any, batch: Batch) -> jax.Array:
     return loss
 
 
-def with_dagrax(task: Task) -> dict[str, Callable[[], Any]]:
+def with_dagrax(task: Task, shuffle: bool) -> dict[str, Callable[[], Any]]:
     source: MemorySource[Any] = MemorySource(
-        MemorySourceConfig(shuffle=True), data=task.data, rngs=nnx.Rngs(0)
+        MemorySourceConfig(shuffle=shuffle), data=task.data, rngs=nnx.Rngs(0)
     )
     pipeline: Pipeline[Any, Any] = Pipeline.from_dag(
         source=source,
@@ -249,11 +251,11 @@ def with_dagrax(task: Task) -> dict[str, Callable[[], Any]]:
 def main() -> None:
     report = Report("training", str(__doc__), rounds=9)
     report.say(str(__doc__))
-    for name, task in TASKS.items():
-        seconds = measure({**hand_made(task), **with_dagrax(task)}, report.rounds)
+    for (name, task), shuffle in itertools.product(TASKS.items(), (True, False)):
+        seconds = measure({**hand_made(task, shuffle), **with_dagrax(task, shuffle)}, report.rounds)
         fused, scanned = (seconds[f"by hand, {x}"].median for x in ("one jitted step", "lax.scan"))
         report.table(
-            f"{name}: an epoch of {task.steps} steps",
+            f"{name}, {'shuffled' if shuffle else 'sequential'}: an epoch of {task.steps} steps",
             ["", "us a step", "quartiles", "/ one jitted step", "/ lax.scan", "first call, s"],
             [
                 [

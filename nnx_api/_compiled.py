@@ -61,23 +61,26 @@ class Bound:
         self.leaves = [x if isinstance(x, nnx.Variable) else _Array(x) for _, x in flat]
         self._seen = seen
         self._found: dict[Hashable, Any] = {}
-        self._kinds: set[type] = set()
+        self._kinds: set[type] = set()  # of values that belong to no trace
 
     def same(self, seen: list[Any]) -> bool:
         """Whether the module has kept the structure that it was bound with."""
         return len(seen) == len(self._seen) and all(map(operator.is_, seen, self._seen))
 
-    def values(self) -> list[Any] | None:
-        """The values of the leaves, which a compiled call takes; None if they are of a trace."""
-        values = list(map(raw_value, self.leaves))
+    def values(self) -> list[Any]:
+        """The values of the leaves, which a compiled call takes."""
+        return list(map(raw_value, self.leaves))
+
+    def are_traced(self, values: list[Any]) -> bool:
+        """Whether any of the `values` of the leaves belongs to a trace."""
         if self._kinds.issuperset(map(type, values)):
-            return values
+            return False
         leaves = jax.tree.leaves(values)
         if any(isinstance(x, Tracer) for x in leaves):
-            return None
+            return True
         if len(leaves) == len(values):  # no container, in which a trace may hide
             self._kinds.update(map(type, values))
-        return values
+        return False
 
     def run(
         self,
@@ -89,10 +92,10 @@ class Bound:
         values: list[Any] | None = None,
         update: bool = True,
     ) -> Any:
-        """Call the compiled `fn` on the `values` that there are now; with `update`, write back what
-        it set in the `module` bound."""
+        """Call the compiled `fn` on the values of the leaves, or on `values`, if they are at hand;
+        with `update`, write back what it set in the `module` bound."""
         program = self._program(programs, fn, static)
-        output, changed = program(values or self.values(), *args)
+        output, changed = program(self.values() if values is None else values, *args)
         if changed and update:
             self._write(module, changed)
         return output

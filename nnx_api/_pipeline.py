@@ -463,14 +463,15 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
             values = bound.values()
         return self._compiled_step(bound, batching, values, now)
 
-    def _found(self) -> tuple[Bound, dp.Batching, list[Any] | None] | None:
+    def _found(self) -> tuple[Bound, dp.Batching, list[Any]] | None:
         # What a compiled call needs, bound anew after a change of structure; None inside a trace.
         if (held := self._unchanged()) is None:
             if is_traced(seen := seen_in(self)):
                 return None
             held = self._bind(seen)
-        values = held[0].values()
-        return None if values is None else (*held, values)
+        bound, batching = held
+        values = bound.values()
+        return None if bound.are_traced(values) else (bound, batching, values)
 
     def _unchanged(self) -> tuple[Bound, dp.Batching] | None:
         try:
@@ -489,7 +490,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         return output
 
     def _compiled_step(
-        self, bound: Bound, batching: dp.Batching, values: list[Any] | None, now: dp.Cursor
+        self, bound: Bound, batching: dp.Batching, values: list[Any], now: dp.Cursor
     ) -> Any:
         epoch, offset = now
         length = batching.length(offset)

@@ -71,7 +71,7 @@ class Shuffled(AbstractOrder):
 
 
 def _round_keys(key: PRNGKeyArray, epoch: Array, rounds: int) -> Array:
-    # By the same hash: on a CPU, threefry would take ten times as long as the order of a batch.
+    # By the same hash: on a CPU, threefry would take longer than the order of a batch.
     keys = jnp.arange(1, 2 * rounds + 1, dtype=jnp.uint32) * np.uint32(0x9E3779B9)
     for word in (*jax.random.key_data(key).reshape(-1), epoch):
         keys = _hash(keys ^ word)

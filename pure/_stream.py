@@ -213,9 +213,9 @@ def _check_valid_field(row: PyTree[Any], valid: str) -> None:
 
 @jax.jit  # or each eager step would compile the branches anew
 def _computed(ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
-    # XLA:CPU fuses the order into the gather and evaluates it anew for each number that it reads,
-    # at up to twenty times the cost. No fusion crosses a branch whose condition it cannot know. Ids
-    # in order are gathered too: a slice would be read anew by each stage that it can be fused into.
+    # XLA:CPU fuses the order into the gather and evaluates it anew for each number that it reads.
+    # No fusion crosses a branch whose condition it cannot know. Ids in order are gathered too: a
+    # slice would be read anew by each stage that it can be fused into.
     computed: Array = jax.lax.platform_dependent(
         ids,
         offset,

@@ -297,6 +297,43 @@ def test_nothing_leaks_out_of_a_trace(run: Callable[[Pipeline, int], Any]) -> No
         run(linear(Scale(), size=8), 2)
 
 
+def resized(pipeline: Pipeline) -> Any:
+    pipeline.batch_size = 2
+    return pipeline.step()["x"]
+
+
+def sought(pipeline: Pipeline) -> Any:
+    pipeline.seek(epoch=3, offset=4)
+    return [len(pipeline), *pipeline.cursor]
+
+
+def rebuilt(pipeline: Pipeline) -> Any:
+    source: MemorySource[Any] = MemorySource(data={"x": data_of(pipeline)})
+    stages = [pipeline.nodes["scale"]]
+    again = Pipeline(source=source, stages=stages, batch_size=4, rngs=nnx.Rngs(0))
+    return again.step()["x"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pipeline: pipeline.step()["x"],
+        lambda pipeline: pipeline.outputs("scale")["scale"]["x"],
+        lambda pipeline: pipeline.scan(lambda batch: batch["x"], length=2),
+        lambda pipeline: pipeline.check()["scale"]["x"].shape,
+        lambda pipeline: [ord(letter) for letter in pipeline.describe()],
+        sought,
+        resized,
+        rebuilt,
+    ],
+    ids=["step", "outputs", "scan", "check", "describe", "seek", "batch size", "construction"],
+)
+def test_inside_a_trace_a_pipeline_can_do_what_it_can_outside(use: Any) -> None:
+    jitted: Any = nnx.jit(use)
+    inside = jitted(linear(Scale(2.0), size=8))
+    jax.tree.map(np.testing.assert_array_equal, inside, use(linear(Scale(2.0), size=8)))
+
+
 # Memory
 
 
