@@ -217,10 +217,16 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
     def seek(self, *, epoch: int | None = None, offset: int = 0) -> None:
         """Go to an offset, counted in records, of an epoch (the current one, if none is given).
 
-        **Errors:** TypeError for anything but ints; ValueError for a negative epoch, or an offset
-        that is not below the number of records.
+        **Errors:** TypeError for anything but ints, and for no epoch inside a trace; ValueError for
+        a negative epoch, or an offset that is not below the number of records.
         """
-        self._seek(int(self.cursor.epoch) if epoch is None else epoch, offset)
+        cursor = self.cursor
+        if epoch is None and cursor.is_traced:
+            raise TypeError(
+                "epoch is None inside a trace (jit, scan, vmap), where the current epoch is no "
+                f"number; pass it: pipeline.seek(epoch=…, offset={offset!r})."
+            )
+        self._seek(cursor.epoch if epoch is None else epoch, offset)
 
     def _seek(self, epoch: Any, offset: Any) -> None:
         for name, value, most in (

@@ -97,6 +97,21 @@ def test_seek_stays_in_the_epoch_unless_told() -> None:
     assert place(pipeline) == (3, 0)
 
 
+def test_seek_inside_a_trace_asks_for_the_epoch() -> None:
+    expected = (
+        "epoch is None inside a trace (jit, scan, vmap), where the current epoch is no number; "
+        "pass it: pipeline.seek(epoch=…, offset=4)."
+    )
+
+    @nnx.jit
+    def sought(pipeline: Pipeline) -> None:
+        pipeline.seek(offset=4)
+
+    with pytest.raises(TypeError) as error:
+        sought(linear(size=8))
+    assert str(error.value) == expected
+
+
 def test_an_offset_with_no_batch_left_is_the_next_epochs_start() -> None:
     pipeline = linear(remainder="drop")
     pipeline.seek(epoch=1, offset=7)
