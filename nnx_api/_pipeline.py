@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
+from dagrax.pure import internal
 
 from . import _traced
 from ._compiled import Bound, Programs, is_traced, seen_in
@@ -37,7 +38,7 @@ class _Unseen:
     """Attributes that are no part of the module: flax sees neither them nor a change of them."""
 
     __slots__ = ("_bound", "_origin", "_programs", "_watch")
-    _bound: tuple[Bound, dp.Batching]
+    _bound: tuple[Bound, internal.Batching]
     _watch: Watch
     _origin: dp.Origin
     _programs: Programs
@@ -93,7 +94,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self.source = source
         self.nodes: dict[str, Any] = nnx.data(_nodes(graph))
         self._schedule = graph.schedule
-        self._dims = dp.declared(dims, graph.dims)
+        self._dims = internal.declared(dims, graph.dims)
         self._variants: tuple[bool, ...] = ()
         self._batch_size = batch_size
         self._remainder: dp.Remainder = remainder
@@ -261,7 +262,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         Done at construction; worth repeating after a stage was replaced. **Errors:** a ValueError
         that lists every field of every node that does not fit.
         """
-        findings: dp.Findings = Bound(self, []).spec(Programs(), _traced.survey, ())
+        findings: internal.Findings = Bound(self, []).spec(Programs(), _traced.survey, ())
         findings.raise_failures()
         return findings.outputs
 
@@ -387,12 +388,12 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         wrong signature, a carry that changes structure, shape or dtype (naming the leaf);
         ValueError for a length below 1, and where the batches differ in shape.
         """
-        dp.check_length(length)
+        internal.check_length(length)
         _check_modules("modules", modules)
         _check_modules("shared", shared)
         carries = init_carry is not None
         names = [_name(module) for module in (*modules, *shared)]
-        dp.check_arguments(
+        internal.check_arguments(
             step_fn,
             (*(["carry"] if carries else []), *names, "batch"),
             ", or pass modules=(…) and init_carry=… to scan",
@@ -469,7 +470,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
             values = bound.values()
         return self._compiled_step(bound, batching, values, now)
 
-    def _found(self) -> tuple[Bound, dp.Batching, list[Any]] | None:
+    def _found(self) -> tuple[Bound, internal.Batching, list[Any]] | None:
         # What a compiled call needs, bound anew after a change of structure; None inside a trace.
         if (held := self._unchanged()) is None:
             if is_traced(seen := seen_in(self)):
@@ -479,7 +480,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         values = bound.values()
         return None if bound.are_traced(values) else (bound, batching, values)
 
-    def _unchanged(self) -> tuple[Bound, dp.Batching] | None:
+    def _unchanged(self) -> tuple[Bound, internal.Batching] | None:
         try:
             return self._bound if self._watch.unchanged() else None
         except AttributeError:  # not run yet
@@ -496,7 +497,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         return output
 
     def _compiled_step(
-        self, bound: Bound, batching: dp.Batching, values: list[Any], now: dp.Cursor
+        self, bound: Bound, batching: internal.Batching, values: list[Any], now: dp.Cursor
     ) -> Any:
         epoch, offset = now
         length = batching.length(offset)
@@ -530,7 +531,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
             object.__setattr__(self, "_programs", Programs())
             return self._programs
 
-    def _bind(self, seen: list[Any]) -> tuple[Bound, dp.Batching]:
+    def _bind(self, seen: list[Any]) -> tuple[Bound, internal.Batching]:
         try:
             bound, batching = self._bound
             if not bound.same(seen):
@@ -555,7 +556,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     def _fingerprint(self) -> dict[str, str]:
         if self._variants:
-            return dp.combined([alone._fingerprint() for alone in self.unstack()])
+            return internal.combined([alone._fingerprint() for alone in self.unstack()])
         return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
 
 

@@ -7,20 +7,21 @@ import jax
 from flax import nnx
 
 import dagrax.pure as dp
+from dagrax.pure import internal
 
 from ._compiled import raw, same_structure
 from ._records import Records
 from ._variants import each_variant
 
 
-def survey(pipeline: Any) -> dp.Findings:
+def survey(pipeline: Any) -> internal.Findings:
     """The shapes of every node's output, and what does not fit, without data."""
 
-    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, dp.Findings]:
+    def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, internal.Findings]:
         key = pipeline._seed.get_value()
-        return None, dp.survey(pipeline._graph(), pipeline._stream(), key)
+        return None, internal.survey(pipeline._graph(), pipeline._stream(), key)
 
-    findings: dp.Findings = each_variant(one, pipeline)[1]
+    findings: internal.Findings = each_variant(one, pipeline)[1]
     return findings
 
 
@@ -104,12 +105,12 @@ def _scan_one(
         data = jax.tree.map(lambda x: x, records)  # Variables of this trace
         pipeline, modules = nnx.merge(graphdef, data, state)
         output = stream.marked(batch, pipeline._through(batch, origin))
-        result = dp.stepped(step_fn, *((carry,) if carries else ()), *modules, output)
-        new, y = dp.pair(result) if carries else (None, result)
-        dp.check_carry(carry, new)
+        result = internal.stepped(step_fn, *((carry,) if carries else ()), *modules, output)
+        new, y = internal.pair(result) if carries else (None, result)
+        internal.check_carry(carry, new)
         after, _, changed = _parts((pipeline, modules))
         same_structure(graphdef, after, "The step function or a stage")
-        dp.check_carry(before, changed, "state of (pipeline, modules)")
+        internal.check_carry(before, changed, "state of (pipeline, modules)")
         pairs = zip(nnx.to_flat_state(before), nnx.to_flat_state(changed), strict=True)
         untouched.update(path for (path, was), (_, now) in pairs if raw(was) is raw(now))
         return (changed, new), y

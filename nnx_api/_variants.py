@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-import dagrax.pure as dp
+from dagrax.pure import internal
 
 from ._compiled import FLAX_OWN, is_same, raw, same_structure
 from ._records import Position, Records
@@ -56,7 +56,7 @@ def stacked(modules: Sequence[_Module], *, own_order: bool) -> _Module:
     if not modules:
         raise ValueError("There are no variants to stack; pass at least one.")
     first, *others = modules
-    different = dp.told_apart(
+    different = internal.told_apart(
         (index, difference)
         for index, other in enumerate(others, start=1)
         for difference in _unlike(first, other)
@@ -180,7 +180,8 @@ def _check_stacked(pipeline: Any, modules: tuple[Any, ...], carry: Any) -> None:
                 mend = "stack([...])" if name != "init_carry" else f"jnp.zeros({seeds[0]}), say"
                 raise ValueError(
                     f"The pipeline has {seeds[0]} variants, but {name} has no leading axis of "
-                    f"{seeds[0]}: `{jax.tree_util.keystr(path) or name}` is {dp.spec_text(leaf)}. "
+                    f"{seeds[0]}: `{jax.tree_util.keystr(path) or name}` is "
+                    f"{internal.spec_text(leaf)}. "
                     f"Give each variant its own, by {mend}"
                     + (", or pass it in shared=(…)." if name in given else ".")
                 )
@@ -235,12 +236,12 @@ def _differences(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
         if int(raw(a)) != int(raw(b)):
             yield place, str(int(raw(a))), f"{int(raw(b))} (seek one place with all)"
     elif isinstance(a, nnx.Variable):
-        yield from dp.differences(raw(a), raw(b), place)
+        yield from internal.differences(raw(a), raw(b), place)
     elif isinstance(a, nnx.Pytree | dict | list | tuple):
         yield from _within(a, b, place)
     else:
         bare, other = (jax.tree.map(_no_module, x, is_leaf=_is_module) for x in (a, b))
-        yield from dp.differences(bare, other, place, kinds=(np.ndarray, jax.Array))
+        yield from internal.differences(bare, other, place, kinds=(np.ndarray, jax.Array))
         for (path, x), (_, y) in zip(_modules_in(a), _modules_in(b), strict=False):
             yield from _differences(x, y, f"{place}{path}")
 

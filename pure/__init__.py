@@ -1,47 +1,46 @@
-"""Data pipelines as pure functions: a pytree of stages, a static schedule, explicit keys."""
+"""Data pipelines as pure functions: a pytree of stages, a static schedule, explicit keys.
 
-from ._batching import Batching as Batching
-from ._batching import Cursor as Cursor
-from ._batching import Pad as Pad
-from ._batching import Remainder as Remainder
-from ._batching import check_length as check_length
-from ._carry import check_carry as check_carry
-from ._check import Findings as Findings
-from ._check import check as check
-from ._check import survey as survey
-from ._contract import AbstractContracted as AbstractContracted
-from ._contract import Contract as Contract
-from ._contract import contract_of as contract_of
-from ._describe import describe as describe
-from ._fast_key import fast_key as fast_key
-from ._fingerprint import combined as combined
-from ._fingerprint import fingerprint as fingerprint
-from ._loop import check_arguments as check_arguments
-from ._loop import epoch as epoch
-from ._loop import pair as pair
-from ._loop import scan as scan
+    pipeline = dp.Pipeline.from_dag(nodes={…}, edges={…}, sink="merge")
+    stream = dp.Stream(dp.ArraySource(data), dp.Shuffled(key), batch_size=32)
+    cursor = stream.start()
+    cursor, batch = dp.step(pipeline, stream, cursor, key=key)
+    cursor, carry, ys = dp.scan(body, carry, pipeline, stream, cursor, key=key, length=100)
+
+The arrays of stages and the data are leaves, everything else is static. The names below stand in
+the order in which they are best read: the graph, what flows through it, what a draw depends on,
+the loops, the contracts, variants.
+"""
+
+# isort: off
+from ._graph._schedule import Schedule as Schedule
+from ._graph._stage import per_record as per_record
+from ._graph._pipeline import Pipeline as Pipeline
+from ._graph._pipeline import Dims as Dims
+from ._graph._pipeline import apply as apply
+from ._graph._pipeline import outputs as outputs
+from ._flow._source import AbstractSource as AbstractSource
+from ._flow._source import ArraySource as ArraySource
+from ._flow._order import AbstractOrder as AbstractOrder
+from ._flow._order import Sequential as Sequential
+from ._flow._order import Shuffled as Shuffled
+from ._flow._batching import Cursor as Cursor
+from ._flow._batching import Pad as Pad
+from ._flow._batching import Remainder as Remainder
+from ._flow._stream import Stream as Stream
+from ._random._origin import Origin as Origin
+from ._random._keys import RecordKeys as RecordKeys
+from ._random._fast_key import fast_key as fast_key
 from ._loop import step as step
-from ._loop import stepped as stepped
-from ._order import AbstractOrder as AbstractOrder
-from ._order import Sequential as Sequential
-from ._order import Shuffled as Shuffled
-from ._origin import Origin as Origin
-from ._pipeline import Dims as Dims
-from ._pipeline import Pipeline as Pipeline
-from ._pipeline import apply as apply
-from ._pipeline import declared as declared
-from ._pipeline import outputs as outputs
-from ._random import RecordKeys as RecordKeys
-from ._schedule import Schedule as Schedule
-from ._source import AbstractSource as AbstractSource
-from ._source import ArraySource as ArraySource
-from ._spec import spec_text as spec_text
-from ._stage import per_record as per_record
-from ._stream import Stream as Stream
-from ._variants import differences as differences
-from ._variants import select as select
+from ._loop import epoch as epoch
+from ._loop import scan as scan
+from ._contract._check import check as check
+from ._contract._contract import AbstractContracted as AbstractContracted
+from ._contract._contract import Contract as Contract
+from ._contract._contract import contract_of as contract_of
 from ._variants import stack as stack
-from ._variants import told_apart as told_apart
 from ._variants import unstack as unstack
+from ._variants import select as select
 from ._variants import variant_axes as variant_axes
 from ._variants import vmap_variants as vmap_variants
+from ._summary import describe as describe
+from ._fingerprint import fingerprint as fingerprint

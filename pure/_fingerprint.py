@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ._pipeline import Pipeline
-from ._stage import type_name
-from ._stream import Stream
+from ._flow._stream import Stream
+from ._graph._pipeline import Pipeline
+from ._graph._stage import type_name
 
 _SAMPLES = 64
 

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from ._batching import Cursor
-from ._origin import Origin
-from ._pipeline import Pipeline, apply, output_failure
-from ._spec import spec_text
-from ._stage import signature_text
-from ._stream import Stream
+from ._flow._batching import Cursor
+from ._flow._stream import Stream
+from ._graph._pipeline import Pipeline, apply, output_failure
+from ._graph._stage import signature_text
+from ._random._origin import Origin
+from ._text import spec_text
 
 _PLAIN = (jax.Array, dict, tuple, list)
 _In = TypeVar("_In")

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from ._batching import Cursor
-from ._names import listed, near
-from ._source import AbstractSource
-from ._spec import spec_text
+from ._flow._batching import Cursor
+from ._flow._source import AbstractSource
+from ._text import listed, near, spec_text
 
 _Tree = TypeVar("_Tree")
 ARRAYS = (np.generic, np.ndarray, jax.Array)

@@ -13,8 +13,8 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
-from dagrax.pure import _stream
-from dagrax.pure._canonical import canonical
+from dagrax.pure._channels_last import canonical
+from dagrax.pure._flow import _stream
 
 Function = Callable[..., Any]
 NCHW, NHWC = ("NCHW", "OIHW", "NCHW"), ("NHWC", "HWIO", "NHWC")

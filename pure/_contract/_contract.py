@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import typing_extensions as te
 
-from ._stage import bare, is_per_record, signature_of
+from .._graph._stage import bare, is_per_record, signature_of
 
 
 class Contract(NamedTuple):

@@ -9,11 +9,10 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import PRNGKeyArray
 
-from ._names import listed, suggestion
-from ._origin import Origin
-from ._random import batch_key, record_keys
+from .._random._keys import batch_key, record_keys
+from .._random._origin import Origin
+from .._text import listed, path_text, spec_text, suggestion
 from ._schedule import Schedule, graph_failures, raise_failures
-from ._spec import path_text, spec_text
 from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
 
 In = te.TypeVar("In", default=Any)

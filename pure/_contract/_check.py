@@ -5,14 +5,13 @@ import jax
 import typing_extensions as te
 from jaxtyping import Array, PRNGKeyArray, PyTree, Shaped
 
-from ._batching import Pad
+from .._flow._batching import Pad
+from .._flow._stream import Stream
+from .._graph._pipeline import Pipeline
+from .._graph._schedule import raise_failures
+from .._text import listed, near, specs
 from ._fit import Known, Part, misfits
-from ._names import listed, near
-from ._pipeline import Pipeline
-from ._schedule import raise_failures
-from ._spec import specs
-from ._stream import Stream
-from ._visit import visit
+from ._node import visit
 
 
 class Findings(eqx.Module):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TYPES = Path(__file__).parent / "types"
+TYPES = Path(__file__).parents[1] / "types"
 
 
 def programs(folder: str) -> list[str]:

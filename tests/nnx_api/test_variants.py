@@ -860,7 +860,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from dagrax.nnx_api import Position, Records, stack
 from tests.nnx_zoo import Scale
-from tests.test_variants_nnx import Variant, of
+from tests.nnx_api.test_variants import Variant, of
 
 mesh = lambda kind: jax.make_mesh((4,), ("variant",), axis_types=(kind,))
 one_order = [Variant(gain) for gain in (0.5, -1.5, 3.0, 1.0)]

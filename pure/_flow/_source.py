@@ -9,8 +9,8 @@ import typing_extensions as te
 from jax.tree_util import SequenceKey
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from .._text import path_text
 from ._gather import gathered
-from ._spec import path_text
 from ._staging import staged
 
 Batch = te.TypeVar("Batch", default=Any)

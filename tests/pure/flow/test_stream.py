@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dagrax.pure as dp
+from dagrax.pure import internal
 from tests import reference
 from tests.zoo import REMAINDERS, Case, Remainder, Rotated, records
 
@@ -160,8 +161,8 @@ def test_only_a_partial_batch_is_short(remainder: Remainder, length: int) -> Non
 
 
 def test_batchings_are_equal_by_value() -> None:
-    assert stream(10).batching == stream(10).batching == dp.Batching(10, 4, "partial")
-    assert hash(stream(10, 4, "pad").batching) == hash(dp.Batching(10, 4, dp.Pad()))
+    assert stream(10).batching == stream(10).batching == internal.Batching(10, 4, "partial")
+    assert hash(stream(10, 4, "pad").batching) == hash(internal.Batching(10, 4, dp.Pad()))
     assert stream(10).batching != stream(10, 5).batching != stream(11, 5).batching
 
 
@@ -187,7 +188,7 @@ def test_settling_traced_equals_settling_on_the_host(
 ) -> None:
     batch_size = min(batch_size, size) if remainder == "drop" else batch_size
     cursor = (epoch, data.draw(st.integers(0, size)))
-    batching = dp.Batching(size, batch_size, remainder)
+    batching = internal.Batching(size, batch_size, remainder)
     settled = batching.settle(*cursor)
     assert settled == Case(size, batch_size, remainder, cursor=cursor).batches(1)[0].start
     assert place(batching.settle(*map(jnp.uint32, cursor))) == settled

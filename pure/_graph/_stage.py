@@ -10,8 +10,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ._names import listed
-from ._random import RecordKeys
+from .._random._keys import RecordKeys
+from .._text import listed
 
 RANDOM = ("key", "record_keys")
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 from jaxtyping import PyTree, jaxtyped
 
+from .._text import spec_text
 from ._axes import (
     Sizes,
     bindings,
@@ -14,8 +15,7 @@ from ._axes import (
     sizes_text,
     uncomputed,
 )
-from ._contents import Choice, Content, Fault, Item, Reading, contents
-from ._spec import spec_text
+from ._pairs import Choice, Content, Fault, Item, Reading, contents
 
 
 class Known(NamedTuple):

@@ -1,11 +1,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._check import check
-from ._pipeline import Pipeline
-from ._spec import fields_text
-from ._stage import type_name
-from ._stream import Stream
+from ._contract._check import check
+from ._flow._stream import Stream
+from ._graph._pipeline import Pipeline
+from ._graph._stage import type_name
+from ._text import fields_text
 
 _NOT_RUN = "not run: it does not lead to the sink"
 

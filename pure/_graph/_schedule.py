@@ -4,7 +4,7 @@ import heapq
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from ._names import suggestion
+from .._text import suggestion
 
 
 @dataclasses.dataclass(frozen=True, init=False)

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray
 
+from .._graph._pipeline import call, output_failure
+from .._graph._stage import type_name
+from .._random._origin import Origin
+from .._text import listed, near, spec_text, specs
 from ._contract import Contract, contract_of
 from ._fit import Known, Part, misfits
-from ._names import listed, near
-from ._origin import Origin
-from ._pipeline import call, output_failure
-from ._spec import spec_text, specs
-from ._stage import type_name
 
 _TRACED = (
     jax.errors.ConcretizationTypeError,

@@ -520,7 +520,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax, numpy as np
 import dagrax.pure as dp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from tests.test_variants_pure import SOURCES, Times, Turned
+from tests.pure.test_variants import SOURCES, Times, Turned
 
 def stream(turn):
     return dp.Stream(SOURCES[6], Turned(np.uint32(turn)), batch_size=3, remainder="carry")

@@ -7,9 +7,8 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import AbstractDtype, PyTree
 
+from .._text import listed, near, spec_text
 from . import _annotation as an
-from ._names import listed, near
-from ._spec import spec_text
 
 Path: TypeAlias = tuple[str, ...]
 _ARRAYS = (jax.Array, np.ndarray, np.generic)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ["dagrax.pure", "dagrax.nnx_api"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def sources(package: str) -> list[Path]:

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree, UInt32
 
+from .._channels_last import canonical
+from .._random._origin import Origin
 from ._batching import Batching, Cursor, Pad, Remainder, check_length
-from ._canonical import canonical
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
-from ._origin import Origin
 from ._source import AbstractSource, Batch
 
 _NEVER = np.uint32(2**32 - 1)  # above every offset

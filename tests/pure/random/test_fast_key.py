@@ -14,7 +14,7 @@ from jax.extend.random import define_prng_impl
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline
-from dagrax.pure import _fast_key
+from dagrax.pure._random import _fast_key
 from tests.plainly import told
 from tests.reference import stable_hash
 

@@ -1,0 +1,5 @@
+"""WHAT IS COMPUTED: a schedule of named nodes, the stages they stand for, and how they are run.
+
+`_schedule` is the graph alone, `_stage` what a stage declares, `_pipeline` both together: a pytree
+that maps a batch to the outputs of its nodes. Nothing here knows where batches come from.
+"""

@@ -1,0 +1,15 @@
+"""What `dagrax.nnx_api` takes from the core and nobody else should: it promises nothing."""
+
+from ._contract._check import Findings as Findings
+from ._contract._check import survey as survey
+from ._fingerprint import combined as combined
+from ._flow._batching import Batching as Batching
+from ._flow._batching import check_length as check_length
+from ._flow._carry import check_carry as check_carry
+from ._graph._pipeline import declared as declared
+from ._loop import check_arguments as check_arguments
+from ._loop import pair as pair
+from ._loop import stepped as stepped
+from ._text import spec_text as spec_text
+from ._variants import differences as differences
+from ._variants import told_apart as told_apart
