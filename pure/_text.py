@@ -1,3 +1,8 @@
+"""How names, paths, shapes and kinds are written in messages and tables: once, for everybody.
+
+One shape has one spelling, `f32[4,3]`; one wrong kind one sentence. Nothing of dagrax is known here.
+"""
+
 import difflib
 import re
 import types
@@ -65,3 +70,13 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     """A closing sentence for an unknown name: the nearest known one, or all of them."""
     known = list(known)
     return near(name, known).strip() or f"The nodes are {listed(known)}."
+
+
+def of_type(name: str, value: object, expected: str) -> str:
+    """A wrong kind: `source is of type dict; expected a source: write ArraySource(data).`"""
+    return f"{name} is of type {type(value).__name__}; expected {expected}"
+
+
+def valued(name: str, value: object, expected: str) -> str:
+    """A wrong kind whose value says more: `length is '3' of type str; expected an int.`"""
+    return f"{name} is {value!r} of type {type(value).__name__}; expected {expected}"
