@@ -1,5 +1,11 @@
+"""Convolutions in the layout that XLA:CPU is fast at, also inside loops.
+
+A program is read as JAX writes it and handed on with other equations; pipelines are not known
+here, nor what the program is for.
+"""
+
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +16,7 @@ from jaxtyping import Array
 
 _WIDE = 8  # as measured with jax 0.10.2, for kernels of 3x3
 _Y = TypeVar("_Y")
+_Program: TypeAlias = Jaxpr | ClosedJaxpr
 
 
 def canonical(function: Callable[[], _Y]) -> _Y:
@@ -26,14 +33,14 @@ def canonical(function: Callable[[], _Y]) -> _Y:
     config: Any = jax.config
     if config.jax_disable_jit:
         return function()
-    program, shapes = jax.make_jaxpr(function, return_shape=True)()
-    program = _rewritten(program, {})
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)()
+    program: Any = _rewritten(traced, {})
     leaves = eval_jaxpr(program.jaxpr, program.consts)
     result: _Y = jax.tree.unflatten(jax.tree.structure(shapes), leaves)
     return result
 
 
-def _rewritten(jaxpr: Any, seen: dict[int, Any]) -> Any:
+def _rewritten(jaxpr: _Program, seen: dict[int, _Program]) -> _Program:
     # What equations share stays shared, so that it is compiled once; what needs no change is kept.
     if id(jaxpr) not in seen:
         equations = [_equation(equation, seen) for equation in jaxpr.eqns]
@@ -41,13 +48,14 @@ def _rewritten(jaxpr: Any, seen: dict[int, Any]) -> Any:
     return seen[id(jaxpr)]
 
 
-def _with(jaxpr: Any, equations: list[JaxprEqn]) -> Any:
-    if isinstance(jaxpr, Jaxpr):
-        return jaxpr.replace(eqns=equations)
-    return jaxpr.replace(jaxpr=jaxpr.jaxpr.replace(eqns=equations))
+def _with(jaxpr: _Program, equations: list[JaxprEqn]) -> _Program:
+    open_one = jaxpr if isinstance(jaxpr, Jaxpr) else jaxpr.jaxpr
+    changed: Jaxpr = open_one.replace(eqns=equations)
+    closed: _Program = changed if isinstance(jaxpr, Jaxpr) else jaxpr.replace(jaxpr=changed)
+    return closed
 
 
-def _equation(equation: JaxprEqn, seen: dict[int, Any]) -> JaxprEqn:
+def _equation(equation: JaxprEqn, seen: dict[int, _Program]) -> JaxprEqn:
     if equation.primitive is conv_general_dilated_p:
         return _convolution(equation)
     if equation.primitive.name in ("shard_map", "pallas_call"):  # traced in a context of their own
@@ -57,7 +65,7 @@ def _equation(equation: JaxprEqn, seen: dict[int, Any]) -> JaxprEqn:
     return equation if same else equation.replace(params=params)
 
 
-def _parameter(value: Any, seen: dict[int, Any]) -> Any:
+def _parameter(value: object, seen: dict[int, _Program]) -> object:
     if isinstance(value, Jaxpr | ClosedJaxpr):
         return _rewritten(value, seen)
     if type(value) is tuple:
@@ -66,7 +74,7 @@ def _parameter(value: Any, seen: dict[int, Any]) -> Any:
     return value
 
 
-def _same(new: Iterable[Any], old: Iterable[Any]) -> bool:
+def _same(new: Iterable[object], old: Iterable[object]) -> bool:
     return all(x is y for x, y in zip(new, old, strict=True))
 
 
@@ -78,10 +86,11 @@ def _convolution(equation: JaxprEqn) -> JaxprEqn:
     if numbers == wanted or params["out_sharding"] is not None or not _gains(equation):
         return equation
 
-    def as_written(lhs: Array, rhs: Array) -> Any:
-        return conv_general_dilated_p.bind(lhs, rhs, **params)
+    def as_written(lhs: Array, rhs: Array) -> Array:
+        out: Array = conv_general_dilated_p.bind(lhs, rhs, **params)
+        return out
 
-    def channels_last(lhs: Array, rhs: Array) -> Any:
+    def channels_last(lhs: Array, rhs: Array) -> Array:
         # A spec holds the axes of (batch, features, *spatial), or of (out, in, *spatial).
         lhs = jnp.transpose(lhs, _places(numbers.lhs_spec, wanted.lhs_spec))
         rhs = jnp.transpose(rhs, _places(numbers.rhs_spec, wanted.rhs_spec))
@@ -89,8 +98,9 @@ def _convolution(equation: JaxprEqn) -> JaxprEqn:
         return jnp.transpose(out, _places(wanted.out_spec, numbers.out_spec))
 
     @jax.jit  # one equation
-    def convolution(lhs: Array, rhs: Array) -> Any:
-        return jax.lax.platform_dependent(lhs, rhs, cpu=channels_last, default=as_written)
+    def convolution(lhs: Array, rhs: Array) -> Array:
+        out: Array = jax.lax.platform_dependent(lhs, rhs, cpu=channels_last, default=as_written)
+        return out
 
     (call,) = jax.make_jaxpr(convolution)(*(x.aval for x in equation.invars)).eqns
     place = {name: getattr(equation, name) for name in ("invars", "outvars", "source_info", "ctx")}
@@ -98,10 +108,11 @@ def _convolution(equation: JaxprEqn) -> JaxprEqn:
     return replaced
 
 
-def _gains(equation: Any) -> bool:
+def _gains(equation: JaxprEqn) -> bool:
     # In loops, XLA:CPU is fast at narrow feature groups (a depthwise convolution, say) and at wide
     # batch groups just because they are not in its own order.
-    params, (lhs, rhs) = equation.params, (x.aval.shape for x in equation.invars)
+    avals: list[Any] = [x.aval for x in equation.invars]
+    params, (lhs, rhs) = equation.params, (x.shape for x in avals)
     numbers, groups = params["dimension_numbers"], params["batch_group_count"]
     narrow = params["feature_group_count"] > 1 and rhs[numbers.rhs_spec[1]] < _WIDE
     wide = groups > 1 and lhs[numbers.lhs_spec[0]] >= _WIDE * groups

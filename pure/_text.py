@@ -1,33 +1,36 @@
 """How names, paths, shapes and kinds are written in messages and tables: once, for everybody.
 
-One shape has one spelling, `f32[4,3]`; one wrong kind one sentence. Nothing of dagrax is known here.
+One shape has one spelling, `f32[4,3]`; one wrong kind one sentence. Nothing of dagrax is known
+here: neither nodes nor streams, only words.
 """
 
 import difflib
 import re
 import types
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
+
+Specs: TypeAlias = PyTree[jax.ShapeDtypeStruct]
 
 _SHORT = types.MappingProxyType(
     {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
 )
 
 
-def specs(tree: PyTree[Any]) -> PyTree[jax.ShapeDtypeStruct]:
+def specs(tree: PyTree) -> Specs:
     """The shapes and dtypes of a pytree of arrays, in its own containers."""
 
-    def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    def spec(leaf: PyTree) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
     return jax.tree.map(spec, tree)
 
 
-def spec_text(tree: PyTree[Any]) -> str:
+def spec_text(tree: PyTree) -> str:
     """A leaf as `f32[4,3]`, a container as its fields: `{image: f32[4,3], label: i32[4]}`."""
     if tree is None:
         return "None"
@@ -36,18 +39,18 @@ def spec_text(tree: PyTree[Any]) -> str:
     return "{" + fields_text(tree) + "}"
 
 
-def fields_text(tree: PyTree[Any]) -> str:
+def fields_text(tree: PyTree) -> str:
     """The fields of a batch: `image: f32[4,3], label: i32[4]`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return ", ".join(f"{path_text(path)}: {_leaf(x)}" if path else _leaf(x) for path, x in leaves)
 
 
-def path_text(path: tuple[Any, ...]) -> str:
+def path_text(path: tuple[object, ...]) -> str:
     """A leaf's place in a pytree as a user would type it: `image`, `meta/camera`, `0`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _leaf(leaf: Any) -> str:
+def _leaf(leaf: PyTree) -> str:
     dtype = str(jnp.result_type(leaf))
     word = re.match("[a-z]*", dtype)
     kind = word[0] if word else ""

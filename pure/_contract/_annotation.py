@@ -1,13 +1,23 @@
+"""How annotations are read: without their wrappings, by their class, as their author wrote them.
+
+What is annotated is not known here, nor any value. Everything that may stand behind a colon is
+an `Annotation`, hence its name: at run time there is no narrower type for it.
+"""
+
 import dataclasses
 import types
 import typing
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import typing_extensions as te
 from jaxtyping import AbstractArray, PyTree
 
+Annotation: TypeAlias = Any
+Bound: TypeAlias = Mapping[Annotation, Annotation]  # what type variables stand for
 
-def plain(annotation: Any, bound: dict[Any, Any]) -> Any:
+
+def plain(annotation: Annotation, bound: Bound) -> Annotation:
     """An annotation without what only a type checker reads: qualifiers, aliases, type variables.
 
     `bound` maps the type variables of a generic record to its arguments.
@@ -15,7 +25,7 @@ def plain(annotation: Any, bound: dict[Any, Any]) -> Any:
     while True:
         if isinstance(annotation, typing.TypeVar):
             annotation = bound.get(annotation, annotation.__bound__ or Any)
-        elif te.get_origin(annotation) in (te.Required, te.NotRequired, te.ReadOnly, te.Annotated):
+        elif _origin(annotation) in (te.Required, te.NotRequired, te.ReadOnly, te.Annotated):
             annotation = te.get_args(annotation)[0]
         elif type(annotation).__name__ == "TypeAliasType":  # typing's own, or its backport
             annotation = annotation.__value__
@@ -25,7 +35,7 @@ def plain(annotation: Any, bound: dict[Any, Any]) -> Any:
             return types.NoneType if annotation is None else annotation
 
 
-def class_of(annotation: Any, bound: dict[Any, Any]) -> tuple[Any, dict[Any, Any]]:
+def class_of(annotation: Annotation, bound: Bound) -> tuple[Annotation, Bound]:
     """The class that an annotation names, `Pair` of `Pair[Image]`, and its type variables."""
     origin, arguments = te.get_origin(annotation), te.get_args(annotation)
     if not isinstance(origin, type):
@@ -34,7 +44,7 @@ def class_of(annotation: Any, bound: dict[Any, Any]) -> tuple[Any, dict[Any, Any
     return origin, dict(zip(variables, (plain(x, bound) for x in arguments), strict=False))
 
 
-def fields_of(record: type) -> dict[str, Any]:
+def fields_of(record: type) -> dict[str, Annotation]:
     """The fields of a TypedDict, a NamedTuple or a dataclass with their annotations."""
     hints = te.get_type_hints(record, include_extras=True)
     if not dataclasses.is_dataclass(record):
@@ -42,12 +52,12 @@ def fields_of(record: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(record)}
 
 
-def is_required(record: Any, name: str, annotation: Any) -> bool:
+def is_required(record: Annotation, name: str, annotation: Annotation) -> bool:
     """Whether a field of a TypedDict must be there."""
-    return name in record.__required_keys__ and te.get_origin(annotation) is not te.NotRequired
+    return name in record.__required_keys__ and _origin(annotation) is not te.NotRequired
 
 
-def extra_fields(record: Any) -> Any:
+def extra_fields(record: Annotation) -> Annotation:
     """What fields that a TypedDict does not name must be; None where there may be none (PEP 728).
 
     Those are refused unless it says `closed=False`, or `extra_items`.
@@ -58,7 +68,7 @@ def extra_fields(record: Any) -> Any:
     return Any if getattr(record, "__closed__", None) is False else None
 
 
-def is_record(annotation: Any) -> bool:
+def is_record(annotation: Annotation) -> bool:
     """Whether an annotation is a NamedTuple or a dataclass."""
     if not isinstance(annotation, type):
         return False
@@ -67,22 +77,22 @@ def is_record(annotation: Any) -> bool:
     )
 
 
-def is_array(annotation: Any) -> bool:
+def is_array(annotation: Annotation) -> bool:
     """Whether an annotation is an array of jaxtyping's."""
     return isinstance(annotation, type) and issubclass(annotation, AbstractArray)
 
 
-def is_union(annotation: Any) -> bool:
+def is_union(annotation: Annotation) -> bool:
     """Whether an annotation names several kinds: `X | Y`, `Optional[X]`."""
-    return te.get_origin(annotation) in (typing.Union, types.UnionType)
+    return _origin(annotation) in (typing.Union, types.UnionType)
 
 
-def is_pytree(annotation: Any) -> bool:
+def is_pytree(annotation: Annotation) -> bool:
     """Whether an annotation is jaxtyping's `PyTree`, or `PyTree[…]`."""
     return isinstance(annotation, type(PyTree))
 
 
-def text_of(annotation: Any) -> str:
+def text_of(annotation: Annotation) -> str:
     """An annotation as its author wrote it: `Float[Array, "batch h w c"]`."""
     annotation = plain(annotation, {})
     if is_array(annotation):
@@ -101,3 +111,8 @@ def text_of(annotation: Any) -> str:
     if arguments and isinstance(origin, type):
         return f"{origin.__name__}[{', '.join(map(text_of, arguments))}]"
     return str(getattr(annotation, "__name__", annotation)).removeprefix("jaxlib._jax.")
+
+
+def _origin(annotation: Annotation) -> Annotation:
+    origin: Annotation = te.get_origin(annotation)
+    return origin

@@ -1,24 +1,35 @@
+"""Sizes of axes: what an annotation's names stand for, and in what an array differs from them.
+
+jaxtyping judges whether an array fits; here it is said why it does not. Fields, containers and
+nodes are not known.
+"""
+
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
+from .._text import Specs
 from . import _annotation as an
+from ._annotation import Annotation
 
-Sizes: TypeAlias = dict[str, Any]
+Size: TypeAlias = int | tuple[int, ...]  # many for an axis such as `*shape`
+Sizes: TypeAlias = dict[str, Size]
 _KINDS = ("float32", "int32", "uint8", "bool")
 
 
-def example(name: str, size: int) -> tuple[jax.ShapeDtypeStruct, Any]:
+def example(name: str, size: Size) -> tuple[jax.ShapeDtypeStruct, Annotation]:
     """A spec and an annotation that give an axis its size, once the one is held against the
     other."""
-    return _spec((size,), "float32"), Shaped[jax.ShapeDtypeStruct, name]
+    many = isinstance(size, tuple)
+    shape = size if isinstance(size, tuple) else (size,)
+    return _spec(shape, "float32"), Shaped[jax.ShapeDtypeStruct, "*" * many + name]
 
 
-def for_specs(annotation: Any, owner: Any) -> Any:
+def for_specs(annotation: Annotation, owner: object) -> Annotation:
     """The annotation for specs in place of arrays, with axes such as `{self.size}` filled in."""
     if an.is_array(annotation):
         scope = {"self": owner}
@@ -30,14 +41,14 @@ def for_specs(annotation: Any, owner: Any) -> Any:
     return annotation
 
 
-def computed_axes(annotation: Any) -> list[str]:
+def computed_axes(annotation: Annotation) -> list[str]:
     """The axes that depend on others, such as `h//2` and `{self.size}`."""
     return [x for x in _axes_of(annotation) if not re.fullmatch(r"\.\.\.|[*#?]*\w*", x)]
 
 
-def bindings(annotation: Any, value: Any) -> Sizes:
+def bindings(annotation: Annotation, value: Specs) -> Sizes:
     """The sizes that an array gives to the names in an annotation that it fits."""
-    axes, sizes = _axes_of(annotation), list[Any](getattr(value, "shape", ()))
+    axes, sizes = _axes_of(annotation), list[PyTree](getattr(value, "shape", ()))
     if not an.is_array(annotation):
         return {}
     for index, axis in enumerate(axes):
@@ -58,7 +69,7 @@ def sizes_text(sizes: Sizes, notes: Mapping[str, str]) -> str:
 
 
 def difference(
-    annotations: Sequence[Any], value: Any, sizes: Sizes, owner: Any, *, given: bool
+    annotations: Sequence[Annotation], value: Specs, sizes: Sizes, owner: object, *, given: bool
 ) -> str:
     """In what an array differs from its annotation, in sentences; how a dtype is mended.
 
@@ -90,7 +101,7 @@ def difference(
     )
 
 
-def uncomputed(annotation: Any, sizes: Sizes, error: Exception) -> str:
+def uncomputed(annotation: Annotation, sizes: Sizes, error: Exception) -> str:
     """Why the annotation itself cannot be evaluated, as a sentence."""
     for axis in computed_axes(annotation):
         if "{" in axis:
@@ -111,13 +122,14 @@ def _number(axes: int) -> str:
 
 def _expected(axis: str, size: int, known: Sizes) -> int:
     if axis.isidentifier():
-        return size if axis[0] == "_" else int(known.setdefault(axis, size))
+        bound = size if axis[0] == "_" else known.setdefault(axis, size)
+        return bound if isinstance(bound, int) else size
     if re.search(r"[#?]", axis):
         return size
     return int(eval(axis, {}, known))  # as jaxtyping has done before
 
 
-def _axes_of(annotation: Any) -> list[str]:
+def _axes_of(annotation: Annotation) -> list[str]:
     if an.is_pytree(annotation) and annotation is not PyTree:
         return _axes_of(annotation.leaftype)
     axes = annotation.dim_str.split() if an.is_array(annotation) else []
@@ -128,7 +140,7 @@ def _is_many(axis: str) -> bool:
     return axis == "..." or re.match(r"#?\*", axis) is not None
 
 
-def _size(size: Any) -> str:
+def _size(size: Size) -> str:
     return f"[{','.join(map(str, size))}]" if isinstance(size, tuple) else str(size)
 
 

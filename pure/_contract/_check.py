@@ -1,3 +1,8 @@
+"""A whole graph, run on shapes: every node in turn, and all that does not fit in one error.
+
+No data are read and nothing is compiled. How one node is judged stands in `_node`.
+"""
+
 from typing import Any
 
 import equinox as eqx
@@ -9,7 +14,7 @@ from .._flow._batching import Pad
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._graph._schedule import raise_failures
-from .._text import listed, near, specs
+from .._text import Specs, listed, near, specs
 from ._fit import Known, Part, misfits
 from ._node import visit
 
@@ -17,7 +22,7 @@ from ._node import visit
 class Findings(eqx.Module):
     """What an abstract run of a graph found: the outputs of its nodes, and all that is wrong."""
 
-    outputs: dict[str, Any]
+    outputs: dict[str, PyTree]
     failures: tuple[str, ...] = eqx.field(static=True)
     cause: Exception | None = eqx.field(static=True)
 
@@ -26,7 +31,7 @@ class Findings(eqx.Module):
         raise_failures(self.failures, self.cause)
 
 
-def check(pipeline: Pipeline, stream: Stream) -> dict[str, PyTree[jax.ShapeDtypeStruct]]:
+def check(pipeline: Pipeline, stream: Stream) -> dict[str, Specs]:
     """The shapes and dtypes of every node's output for a full batch: no data read, no compile.
 
     The annotations of the stages are held against them, where there are any. An axis name means
@@ -40,7 +45,7 @@ def check(pipeline: Pipeline, stream: Stream) -> dict[str, PyTree[jax.ShapeDtype
     # A new function each time: JAX does not run one again that it has traced before.
     findings = eqx.filter_eval_shape(lambda *args: survey(*args), pipeline, stream, key)
     findings.raise_failures()
-    outputs: dict[str, Any] = findings.outputs
+    outputs: dict[str, PyTree] = findings.outputs
     return outputs
 
 
@@ -64,7 +69,7 @@ def _survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray, length: int) 
     known, failures = _known(pipeline, stream, length)
     if stated := _source_failures(stream, batch, known):
         return Findings({}, (*failures, *stated), None)
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, PyTree] = {}
     doubtful: set[str] = set()
     unchecked: list[str] = []
     cause: Exception | None = None
@@ -108,7 +113,7 @@ def _known(pipeline: Pipeline, stream: Stream, batch: int) -> tuple[Known, list[
     return Known({"batch": batch, **sizes}, notes, free, frozenset()), failures
 
 
-def _source_failures(stream: Stream, batch: Any, known: Known) -> list[str]:
+def _source_failures(stream: Stream, batch: PyTree, known: Known) -> list[str]:
     stated = te.get_type_hints(type(stream.source).rows).get("return", Any)
     for annotation in (PyTree[Shaped[Array, "batch ..."]], stated):
         part = Part("the source", annotation, specs(batch), given=False)
@@ -118,7 +123,9 @@ def _source_failures(stream: Stream, batch: Any, known: Known) -> list[str]:
     return []
 
 
-def _sink_failures(sink: str, stream: Stream, batch: Any, outputs: dict[str, Any]) -> list[str]:
+def _sink_failures(
+    sink: str, stream: Stream, batch: PyTree, outputs: dict[str, PyTree]
+) -> list[str]:
     try:
         if sink in outputs:
             outputs[sink] = stream.marked(batch, outputs[sink])

@@ -1,3 +1,8 @@
+"""What a stage is annotated with: one annotation for each input and one for its output.
+
+Nothing is judged here: what annotations mean stands in the files that come next.
+"""
+
 import abc
 import inspect
 import types
@@ -8,6 +13,7 @@ from typing import Any, NamedTuple
 import typing_extensions as te
 
 from .._graph._stage import bare, is_per_record, signature_of
+from ._annotation import Annotation
 
 
 class Contract(NamedTuple):
@@ -18,10 +24,10 @@ class Contract(NamedTuple):
     `{self.size}` speaks of.
     """
 
-    inputs: tuple[tuple[str, Any], ...]
-    output: Any
+    inputs: tuple[tuple[str, Annotation], ...]
+    output: Annotation
     per_record: bool
-    owner: Any
+    owner: object
 
 
 class AbstractContracted(abc.ABC):
@@ -32,7 +38,7 @@ class AbstractContracted(abc.ABC):
         """The contract for so many inputs."""
 
 
-def contract_of(stage: Callable[..., Any], inputs: int) -> Contract:
+def contract_of(stage: Callable[..., object], inputs: int) -> Contract:
     """The contract of a stage that is called with so many inputs: that of its signature.
 
     An annotation that cannot be resolved (a name under `TYPE_CHECKING`, say) is warned of, and says
@@ -61,7 +67,7 @@ def _positional(signature: inspect.Signature, inputs: int) -> list[str]:
     return names[:inputs]
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+def _hints(function: Callable[..., object]) -> dict[str, Annotation]:
     annotated = function if inspect.isroutine(function) else type(function).__call__
     if inspect.isbuiltin(annotated):
         return {}
@@ -72,7 +78,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {name: _resolved(annotated, name, hint) for name, hint in hints.items()}
 
 
-def _resolved(annotated: Any, name: str, hint: Any) -> Any:
+def _resolved(annotated: Callable[..., object], name: str, hint: Annotation) -> Annotation:
     alone = types.SimpleNamespace(__annotations__={name: hint})
     try:
         return te.get_type_hints(alone, globalns=inspect.unwrap(annotated).__globals__)[name]

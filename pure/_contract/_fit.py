@@ -1,10 +1,16 @@
+"""Whether the inputs and the output of a node fit what is stated, held together as one.
+
+An axis name means one size across all of them, which is why they are judged in one go. Graphs,
+and how a node is run, are not known.
+"""
+
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import jax
-from jaxtyping import PyTree, jaxtyped
+from jaxtyping import jaxtyped
 
-from .._text import spec_text
+from .._text import Specs, spec_text
+from ._annotation import Annotation
 from ._axes import (
     Sizes,
     bindings,
@@ -27,7 +33,9 @@ class Known(NamedTuple):
     free: tuple[str, ...]
     named: frozenset[str]
 
-    def with_sizes(self, dims: Iterable[tuple[str, Any]], bound: Sizes, node: str) -> "Known":
+    def with_sizes(
+        self, dims: Iterable[tuple[str, int | None]], bound: Sizes, node: str
+    ) -> "Known":
         """With the sizes that a node has given to axes declared graph-wide."""
         new = {name: bound[name] for name, _ in dims if name in bound and name not in self.sizes}
         notes = dict.fromkeys(new, f" from node `{node}`")
@@ -38,15 +46,15 @@ class Part(NamedTuple):
     """An input or the output of a node: how it is called, its annotation and its specs."""
 
     label: str
-    annotation: Any
-    value: PyTree[jax.ShapeDtypeStruct]
+    annotation: Annotation
+    value: Specs
     given: bool
 
 
 _Labelled: TypeAlias = tuple[Part, Content | Fault]
 
 
-def misfits(parts: Sequence[Part], known: Known, owner: Any) -> tuple[list[str], Sizes]:
+def misfits(parts: Sequence[Part], known: Known, owner: object) -> tuple[list[str], Sizes]:
     """Where the parts do not fit their annotations, a line for each field; and the sizes that they
     give to axes.
 
@@ -62,7 +70,7 @@ def misfits(parts: Sequence[Part], known: Known, owner: Any) -> tuple[list[str],
     return _held(found, known, owner)
 
 
-def _held(found: Sequence[_Labelled], known: Known, owner: Any) -> tuple[list[str], Sizes]:
+def _held(found: Sequence[_Labelled], known: Known, owner: object) -> tuple[list[str], Sizes]:
     lines: list[str] = []
     sizes = dict(known.sizes)
     bound: Sizes = {}
@@ -95,7 +103,7 @@ def _held(found: Sequence[_Labelled], known: Known, owner: Any) -> tuple[list[st
     return lines, bound
 
 
-def _chosen(part: Part, item: Item, known: Known, owner: Any) -> list[_Labelled]:
+def _chosen(part: Part, item: Item, known: Known, owner: object) -> list[_Labelled]:
     if not isinstance(item, Choice):
         return [(part, item)]
     options = [

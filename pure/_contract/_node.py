@@ -1,15 +1,22 @@
+"""One node, run on shapes: what it puts out, where it does not fit, and why it fails.
+
+The graph around it is not known here: inputs come with the names of where they come from.
+"""
+
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import PRNGKeyArray, PyTree
 
 from .._graph._pipeline import call, output_failure
 from .._graph._stage import type_name
 from .._random._origin import Origin
 from .._text import listed, near, spec_text, specs
+from ._annotation import Annotation
+from ._axes import Sizes
 from ._contract import Contract, contract_of
 from ._fit import Known, Part, misfits
 
@@ -26,18 +33,18 @@ class Visit(NamedTuple):
     """What came of running a node once: its output, where it does not fit, and the sizes that it
     gives to axes; why there is no output, if there is none, and the error."""
 
-    output: Any
+    output: PyTree
     misfits: list[str]
-    sizes: dict[str, Any]
+    sizes: Sizes
     raised: str | None = None
     error: Exception | None = None
 
 
 def visit(
     node: str,
-    stage: Callable[..., Any],
+    stage: Callable[..., object],
     before: Sequence[str],
-    inputs: Sequence[Any],
+    inputs: Sequence[PyTree],
     known: Known,
     key: PRNGKeyArray,
     origin: Origin,
@@ -74,22 +81,24 @@ def _source(name: str) -> str:
 
 def _misfits(
     node: str, parts: Sequence[Part], known: Known, contract: Contract
-) -> tuple[list[str], dict[str, Any]]:
+) -> tuple[list[str], Sizes]:
     lines, sizes = misfits(parts, known, contract.owner)
     return [f"node `{node}` {line}" for line in lines], sizes
 
 
-def _part(label: str, annotation: Any, value: Any, contract: Contract, *, given: bool) -> Part:
+def _part(
+    label: str, annotation: Annotation, value: PyTree, contract: Contract, *, given: bool
+) -> Part:
     value = specs(value)
     if not contract.per_record:
         return Part(label, annotation, value, given)
     if any(not spec.shape for spec in jax.tree.leaves(value)):  # the mapping itself will raise
-        return Part(label, Any, value, given)
+        return Part(label, object, value, given)
     record = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), value)
     return Part(f"{label}, one record,", annotation, record, given)
 
 
-def _reason(error: Exception, inputs: Sequence[Any]) -> str:
+def _reason(error: Exception, inputs: Sequence[PyTree]) -> str:
     fields = {name: None for value in inputs if isinstance(value, dict) for name in value}
     missing = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(missing, str) and fields and missing not in fields:

@@ -1,3 +1,9 @@
+"""A batch taken apart beside its annotation: which array meets which, where containers differ.
+
+Sizes are not judged here, and no node is known: a walk yields arrays with what is said of each,
+and the fields that cannot fit whatever their shape.
+"""
+
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -7,8 +13,9 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import AbstractDtype, PyTree
 
-from .._text import listed, near, spec_text
+from .._text import Specs, listed, near, spec_text
 from . import _annotation as an
+from ._annotation import Annotation, Bound
 
 Path: TypeAlias = tuple[str, ...]
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
@@ -22,8 +29,8 @@ class Content(NamedTuple):
     """
 
     path: Path
-    annotations: tuple[Any, ...]
-    value: Any
+    annotations: tuple[Annotation, ...]
+    value: Specs
     text: str
 
 
@@ -44,7 +51,7 @@ class Fault(NamedTuple):
 class Reading(NamedTuple):
     """How annotations are read: type variables, and fields that any TypedDict lets through."""
 
-    bound: dict[Any, Any]
+    bound: Bound
     free: tuple[str, ...]
 
 
@@ -52,7 +59,7 @@ Item: TypeAlias = Content | Choice | Fault
 Found: TypeAlias = Iterator[Item]
 
 
-def contents(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
+def contents(annotation: Annotation, value: Specs, path: Path, reading: Reading) -> Found:
     """The arrays of a pytree of specs, each with its annotation; and where containers differ.
 
     An annotation that says nothing of arrays (`Any`, a Protocol) yields nothing.
@@ -73,7 +80,7 @@ def contents(annotation: Any, value: Any, path: Path, reading: Reading) -> Found
         yield from _container(annotation, value, path, reading)
 
 
-def _container(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
+def _container(annotation: Annotation, value: Specs, path: Path, reading: Reading) -> Found:
     kind, bound = an.class_of(annotation, reading.bound)
     inner = reading._replace(bound=bound)
     if te.is_typeddict(kind):
@@ -97,7 +104,7 @@ def _container(annotation: Any, value: Any, path: Path, reading: Reading) -> Fou
         yield _other(annotation, value, path)
 
 
-def _typed_dict(record: Any, value: Any, path: Path, reading: Reading) -> Found:
+def _typed_dict(record: Annotation, value: Specs, path: Path, reading: Reading) -> Found:
     if not isinstance(value, dict):
         yield _other(record, value, path)
         return
@@ -133,7 +140,9 @@ def _typed_dict(record: Any, value: Any, path: Path, reading: Reading) -> Found:
             )
 
 
-def _generic(annotation: Any, kind: type, value: Any, path: Path, reading: Reading) -> Found:
+def _generic(
+    annotation: Annotation, kind: type, value: Specs, path: Path, reading: Reading
+) -> Found:
     arguments = te.get_args(annotation)
     if issubclass(kind, Mapping):
         if isinstance(value, dict):
@@ -152,7 +161,7 @@ def _generic(annotation: Any, kind: type, value: Any, path: Path, reading: Readi
             yield _other(annotation, value, path)
 
 
-def _leaves(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
+def _leaves(annotation: Annotation, value: Specs, path: Path, reading: Reading) -> Found:
     if annotation is PyTree:
         return
     leaf = an.plain(annotation.leaftype, reading.bound)
@@ -164,7 +173,7 @@ def _leaves(annotation: Any, value: Any, path: Path, reading: Reading) -> Found:
         yield from contents(leaf, spec, (*path, *names), reading)
 
 
-def _one_of(options: Sequence[Any], value: Any, path: Path, reading: Reading) -> Found:
+def _one_of(options: Sequence[Annotation], value: Specs, path: Path, reading: Reading) -> Found:
     text = " or ".join(an.text_of(an.plain(option, reading.bound)) for option in options)
     found = [tuple(contents(option, value, path, reading)) for option in options]
     able = [items for items in found if not any(isinstance(item, Fault) for item in items)]
@@ -177,7 +186,7 @@ def _one_of(options: Sequence[Any], value: Any, path: Path, reading: Reading) ->
         yield Content(path, tuple(x for item in alike for x in item.annotations), value, text)
 
 
-def _other(annotation: Any, value: Any, path: Path) -> Fault:
+def _other(annotation: Annotation, value: Specs, path: Path) -> Fault:
     kind, _ = an.class_of(annotation, {})
     fields = te.is_typeddict(kind) or (isinstance(kind, type) and issubclass(kind, Mapping))
     mend = " Put it into a dict." if fields and isinstance(value, jax.ShapeDtypeStruct) else ""
@@ -192,13 +201,13 @@ def _unresolved(record: type, error: NameError, path: Path) -> Fault:
     )
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Specs) -> str:
     if value is None or isinstance(value, jax.ShapeDtypeStruct):
         return spec_text(value)
     return f"{type(value).__name__} {spec_text(value)}"
 
 
-def _is_of(value: Any, kind: type) -> bool:
+def _is_of(value: Specs, kind: type) -> bool:
     if issubclass(kind, _ARRAYS):
         return isinstance(value, jax.ShapeDtypeStruct)
     if kind in _NUMBERS:

@@ -7,7 +7,7 @@ from . import PAGES, today
 
 
 def main(arguments: list[str]) -> int:
-    """The number of pages that differ."""
+    """The number of pages that differ still."""
     names = [argument for argument in arguments if argument != "--write"]
     differ = 0
     for file in [file for file in PAGES if file.stem in names or not names]:
@@ -15,13 +15,14 @@ def main(arguments: list[str]) -> int:
         new = today(old)
         if old == new:
             continue
-        differ += 1
         lines = difflib.unified_diff(
             old.split("\n"), new.split("\n"), file.name, "today", lineterm=""
         )
         print("\n".join(lines))
         if "--write" in arguments:
             file.write_text(new)
+        else:
+            differ += 1
     return differ
 
 

@@ -6,6 +6,7 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline
+from dagrax.pure._summary import Row, summary
 
 
 class Count(nnx.Module):
@@ -69,4 +70,26 @@ def test_the_pure_core_describes_its_own_stages() -> None:
         "node           reads   stage        output\n"
         "source                 ArraySource  id: i32[5], x: f32[5,3]\n"
         "lambda (sink)  source  <lambda>     x: f32[5,2]"
+    )
+
+
+def test_the_facts_stand_apart_from_their_text() -> None:
+    stream = dp.Stream(dp.ArraySource(DATA), dp.Shuffled(jax.random.key(0)), batch_size=4)
+    nodes: dict[str, Any] = {"a": spare, "b": pair, "off": spare}
+    edges: dict[str, list[str]] = {"a": [], "b": ["a", "a"], "off": []}
+    pipeline = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="b")
+    found = summary(pipeline, stream)
+    assert str(found) == dp.describe(pipeline, stream)
+    assert (found.records, found.batch_size, found.remainder) == (10, 4, "partial")
+    assert (found.source, found.order) == ("ArraySource", "Shuffled")
+    batch = {
+        "id": jax.ShapeDtypeStruct((4,), np.int32),
+        "x": jax.ShapeDtypeStruct((4, 3), np.float32),
+    }
+    x = batch["x"]
+    assert found.batch == batch
+    assert found.rows == (
+        Row("a", ("source",), "spare", batch, is_sink=False),
+        Row("b", ("a", "a"), "pair", {"both": (x, x)}, is_sink=True),
+        Row("off", ("source",), "spare", None, is_sink=False),
     )
