@@ -149,7 +149,7 @@ def pair(result: Any) -> tuple[Any, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
         kind = type(result).__name__
         if isinstance(result, jax.Array):
-            kind = f"{result.dtype}{list(result.shape)}"
+            kind = spec_text(result)
         raise TypeError(
             f"The step function returned {kind}; with a carry it must "
             "return a pair (carry, y): return carry, None if there is nothing to stack."

@@ -3,6 +3,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._text import spec_text
+
 
 def check_carry(before: Any, after: Any, name: str = "carry") -> None:
     """Refuse a loop body whose carry comes back with another structure, shape or dtype.
@@ -17,8 +19,8 @@ def check_carry(before: Any, after: Any, name: str = "carry") -> None:
             f"structure {now}; return the {name} in the structure it came in."
         )
     changed = [
-        f"\n  - `{name}{jax.tree_util.keystr(path)}` came in as {_spec(x)} and went out as "
-        f"{_spec(y)}."
+        f"\n  - `{name}{jax.tree_util.keystr(path)}` came in as {spec_text(x)} and went out "
+        f"as {spec_text(y)}."
         for (path, x), (_, y) in zip(old, new, strict=True)
         if _shape(x) != _shape(y) or (jnp.result_type(x) != jnp.result_type(y) and not _weak(x))
     ]
@@ -36,7 +38,3 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 def _weak(x: Any) -> bool:
     return bool(jax.typeof(x).weak_type)
-
-
-def _spec(x: Any) -> str:
-    return str(jax.typeof(x))

@@ -507,7 +507,7 @@ SCANS = {
     ),
     'scan(lambda c, b: b["x"], init_carry=0.0)': (
         "TypeError",
-        "The step function returned float32[4]; with a carry it must return a pair (carry, "
+        "The step function returned f32[4]; with a carry it must return a pair (carry, "
         "y): return carry, None if there is nothing to stack.",
     ),
     "scan(lambda c, b: (c, 0, 0), init_carry=0.0)": (
@@ -518,8 +518,8 @@ SCANS = {
     "scan(narrowed, init_carry=two)": (
         "TypeError",
         "The step function changes its carry, which must keep its shapes and dtypes:\n"
-        "  - `carry['a']` came in as float32[2] and went out as float32[1].\n"
-        "  - `carry['b']` came in as float32[3] and went out as int32[3].\n"
+        "  - `carry['a']` came in as f32[2] and went out as f32[1].\n"
+        "  - `carry['b']` came in as f32[3] and went out as i32[3].\n"
         "Give the initial carry the type that the step function returns, or cast what it returns.",
     ),
     'scan(lambda c, b: ({"a": c["a"]}, 0), init_carry=two)': (
@@ -537,8 +537,8 @@ SCANS = {
         "TypeError",
         "The step function changes its state of (pipeline, modules), which must keep its shapes "
         "and dtypes:\n"
-        "  - `state of (pipeline, modules)[1][0]['weight'].value` came in as float32[] and went "
-        "out as float32[3].\n"
+        "  - `state of (pipeline, modules)[1][0]['weight'].value` came in as f32[] and went "
+        "out as f32[3].\n"
         "Give the initial state of (pipeline, modules) the type that the step function returns, "
         "or cast what it returns.",
     ),

@@ -52,7 +52,7 @@ WRONG = {
     ),
     "dp.scan(lambda c, b: c, 0, pipeline, stream, stream.start(), length=1)": (
         "TypeError",
-        "The step function returned int32[]; with a carry it must return a pair (carry, y): return "
+        "The step function returned i32[]; with a carry it must return a pair (carry, y): return "
         "carry, None if there is nothing to stack.",
     ),
     'dp.Pipeline.from_dag(nodes={1: lambda batch: batch}, edges={1: []}, sink="a")': (

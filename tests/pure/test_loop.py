@@ -230,8 +230,8 @@ def test_a_carry_that_changes_names_every_leaf_that_does() -> None:
         scanned(body, start)
     assert str(error.value) == (
         "The step function changes its carry, which must keep its shapes and dtypes:\n"
-        "  - `carry['a'][0]` came in as float32[2] and went out as float32[3].\n"
-        "  - `carry['b']` came in as int32[] and went out as float32[].\n"
+        "  - `carry['a'][0]` came in as f32[2] and went out as f32[3].\n"
+        "  - `carry['b']` came in as i32[] and went out as f32[].\n"
         "Give the initial carry the type that the step function returns, or cast what it returns."
     )
 
