@@ -1,4 +1,4 @@
-"""Stages, sources and ways to run a pipeline, as nnx modules, for the tests of `dagrax.nnx_api`."""
+"""Stages, sources and pipelines as nnx modules, for the tests of `dagrax.nnx_api`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,12 +11,17 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
 from tests import zoo
+from tests.paths import EAGER as EAGER
+from tests.paths import PATHS as PATHS
+from tests.paths import TRACED as TRACED
+from tests.paths import Path as Path
+from tests.paths import by_for as by_for
+from tests.paths import by_scan as by_scan
+from tests.paths import by_step as by_step
+from tests.paths import place as place
 from tests.zoo import Batch, Remainder, drawn, mixed, moved
 
 RNGS_SEED = 5
-
-Steps = list[tuple[tuple[int, int] | None, Batch]]
-Path = Callable[[Pipeline, int], Steps]
 
 
 class Mix(nnx.Module):
@@ -122,67 +127,6 @@ def xs(batch: Batch) -> list[float]:
     return numbers
 
 
-def by_step(pipeline: Pipeline, count: int) -> Steps:
-    steps: Steps = []
-    for _ in range(count):
-        batch = pipeline.step()
-        steps.append((place(pipeline), batch))
-    return steps
-
-
-def by_for(pipeline: Pipeline, count: int) -> Steps:
-    steps: Steps = []
-    while len(steps) < count:
-        for batch in pipeline:
-            steps.append((place(pipeline), batch))
-            if len(steps) == count:
-                break
-    return steps
-
-
-def by_scan(pipeline: Pipeline, count: int) -> Steps:
-    return unstacked(pipeline, count, pipeline.scan(same, length=count))
-
-
-def by_scan_with_a_carry(pipeline: Pipeline, count: int) -> Steps:
-    def count_up(carry: jax.Array, batch: Batch) -> tuple[jax.Array, Batch]:
-        return carry + 1, batch
-
-    carry, ys = pipeline.scan(count_up, length=count, init_carry=jnp.int32(0))
-    assert carry == count
-    return unstacked(pipeline, count, ys)
-
-
-def by_step_in_jit(pipeline: Pipeline, count: int) -> Steps:
-    step = nnx.jit(lambda pipeline: pipeline.step())
-    steps: Steps = []
-    for _ in range(count):
-        batch = step(pipeline)
-        steps.append((place(pipeline), batch))
-    return steps
-
-
-def by_scan_in_jit(pipeline: Pipeline, count: int) -> Steps:
-    scan = nnx.jit(lambda pipeline: pipeline.scan(same, length=count))
-    return unstacked(pipeline, count, scan(pipeline))
-
-
-def by_nnx_scan(pipeline: Pipeline, count: int) -> Steps:
-    axes = nnx.StateAxes([(Records, None), (..., nnx.Carry)])
-
-    @nnx.scan(in_axes=(axes,), out_axes=0, length=count)
-    def scan(pipeline: Pipeline) -> Any:
-        return pipeline.step()
-
-    return unstacked(pipeline, count, scan(pipeline))
-
-
-def unstacked(pipeline: Pipeline, count: int, ys: Any) -> Steps:
-    batches = [jax.tree.map(lambda y, i=i: y[i], ys) for i in range(count)]
-    # Of the places of a scan only the last is seen.
-    return [*((None, batch) for batch in batches[:-1]), (place(pipeline), batches[-1])]
-
-
 def evaluate(pipeline: Any) -> None:
     pipeline.eval()
 
@@ -199,14 +143,3 @@ def data_of(pipeline: Any) -> Any:
 
 def replace_data(pipeline: Any, x: Any) -> None:
     pipeline.source.data = Records({"x": jnp.asarray(x, jnp.float32)})
-
-
-def place(pipeline: Pipeline) -> tuple[int, int]:
-    return int(pipeline.cursor.epoch), int(pipeline.cursor.offset)
-
-
-EAGER: list[Path] = [by_step, by_for]
-TRACED: list[Path] = [
-    by_scan, by_scan_with_a_carry, by_step_in_jit, by_scan_in_jit, by_nnx_scan,
-]  # fmt: skip
-PATHS = [*EAGER, *TRACED]

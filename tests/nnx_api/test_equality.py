@@ -4,7 +4,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
 from hypothesis import given, settings
@@ -13,20 +12,22 @@ from hypothesis import strategies as st
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 from tests import reference
-from tests.nnx_zoo import (
+from tests.nnx_zoo import TWINS, RotatedSource
+from tests.paths import (
     EAGER,
     PATHS,
     TRACED,
-    TWINS,
+    Core,
     Path,
-    RotatedSource,
     Steps,
+    assert_steps,
     by_for,
     by_scan,
     by_step,
     by_step_in_jit,
 )
 from tests.zoo import (
+    REMAINDERS,
     Batch,
     BatchNoise,
     Case,
@@ -40,8 +41,6 @@ from tests.zoo import (
     graphs,
     records,
 )
-
-REMAINDERS: list[Remainder] = ["partial", "drop", "pad", "carry"]
 
 
 def key_of(seed: int | jax.Array, stream: str) -> jax.Array:
@@ -82,13 +81,6 @@ def pipeline_of(
 def expected_of(graph: Graph, case: Case, seed: int | jax.Array, count: int) -> Steps:
     data, key = records(case.size), key_of(seed, "pipeline")
     return [(b.after, graph.expected(data, key, b)) for b in case.batches(count)]
-
-
-def assert_steps(actual: Steps, expected: Steps) -> None:
-    assert len(actual) == len(expected)
-    for (after, batch), (expected_after, expected_batch) in zip(actual, expected, strict=True):
-        assert after in (None, expected_after)
-        assert_same(batch, expected_batch)
 
 
 def can_take(path: Path, case: Case) -> bool:
@@ -196,20 +188,10 @@ def test_a_call_counts_its_records_from_zero(size: int) -> None:
 def test_the_nnx_face_is_the_pure_core_with_the_same_key() -> None:
     case = case_of(7, 3, "pad")
     pipeline = pipeline_of(branches(), case, seed=8)
-    pure, stream, key = branches().pipeline(), case.stream(), key_of(8, "pipeline")
-    step = jax.jit(dp.step)
-    scan = jax.jit(dp.scan, static_argnums=0, static_argnames="length")
-    cursor = stream.start()
-    for _ in range(4):
-        cursor, expected = step(pure, stream, cursor, key=key)
-        assert_same(pipeline.step(), jax.tree.map(np.asarray, expected))
-        assert pipeline.cursor == cursor
-    _, _, ys = scan(kept, None, pure, stream, cursor, key=key, length=2)
-    assert_same(pipeline.scan(lambda batch: batch, length=2), jax.tree.map(np.asarray, ys))
-
-
-def kept(carry: None, batch: Batch) -> tuple[None, Batch]:
-    return carry, batch
+    stream, key = case.stream(), key_of(8, "pipeline")
+    core = Core(branches().pipeline(), stream, stream.start(), key, compiled=True)
+    for path, count in ((by_step, 4), (by_scan, 2)):
+        assert_steps(path(pipeline, count), path(core, count))
 
 
 @pytest.mark.parametrize("path", [by_scan, by_step_in_jit], ids=lambda path: path.__name__)

@@ -23,19 +23,16 @@ import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Position, Records, Source
 from tests import zoo
 from tests.counting import counted
-from tests.nnx_zoo import (
-    TWINS,
+from tests.nnx_zoo import TWINS, Scale, data_of, same
+from tests.paths import (
+    TRACED,
     Path,
-    Scale,
     Steps,
     by_for,
-    by_nnx_scan,
+    by_scan,
     by_step,
     by_step_in_jit,
-    data_of,
     place,
-    same,
-    unstacked,
 )
 from tests.plainly import told
 from tests.programs import reads
@@ -109,35 +106,6 @@ DRAWING = [variant._replace(draws=True) for variant in EVERYTHING]
 
 def of(each: Sequence[Variant], remainder: Remainder = "carry") -> Pipeline:
     return Pipeline.variants([variant.pipeline(remainder) for variant in each])
-
-
-def by_scan(pipeline: Pipeline, count: int) -> Steps:
-    return scanned(pipeline, count, pipeline.scan(same, length=count))
-
-
-def by_scan_with_a_carry(pipeline: Pipeline, count: int) -> Steps:
-    def count_up(carry: jax.Array, batch: Batch) -> tuple[jax.Array, Batch]:
-        return carry + 1, batch
-
-    start = jnp.arange(3, dtype=jnp.int32)
-    carry, ys = pipeline.scan(count_up, length=count, init_carry=start)
-    assert carry.tolist() == [count, count + 1, count + 2]
-    return scanned(pipeline, count, ys)
-
-
-def by_scan_in_jit(pipeline: Pipeline, count: int) -> Steps:
-    scan = nnx.jit(lambda pipeline: pipeline.scan(same, length=count))
-    return scanned(pipeline, count, scan(pipeline))
-
-
-def scanned(pipeline: Pipeline, count: int, ys: Any) -> Steps:
-    """Behind the axis of variants, that of the batches."""
-    return unstacked(pipeline, count, jax.tree.map(lambda y: jnp.swapaxes(y, 0, 1), ys))
-
-
-TRACED: list[Path] = [
-    by_scan, by_scan_with_a_carry, by_step_in_jit, by_scan_in_jit, by_nnx_scan,
-]  # fmt: skip
 
 
 def part(tree: Any, *index: Any) -> Any:
@@ -260,14 +228,10 @@ def test_the_state_of_every_variant_goes_on_as_that_of_the_separate_pipeline() -
     alone = [restless(i) for i in range(2)]
     pipelines = Pipeline.variants([restless(i) for i in range(2)])
     for path, count in ((by_step, 2), (by_scan, 2), (by_for, 1)):
-        own = [(by_scan_alone if path is by_scan else path)(one, count) for one in alone]
+        own = [path(one, count) for one in alone]
         assert_each(path(pipelines, count), own)
     for one, separate in zip(pipelines.unstack(), alone, strict=True):
         assert_close(nnx.state(one), nnx.state(separate))
-
-
-def by_scan_alone(pipeline: Pipeline, count: int) -> Steps:
-    return unstacked(pipeline, count, pipeline.scan(same, length=count))
 
 
 def test_unstacked_they_are_ordinary_pipelines_that_go_on_where_they_were() -> None:

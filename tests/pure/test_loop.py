@@ -12,13 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dagrax.pure as dp
+from tests.paths import (
+    EAGER,
+    SCANS,
+    Core,
+    Path,
+    Steps,
+    assert_steps,
+    by_for,
+    by_scan,
+    by_scan_with_a_carry,
+    by_step,
+    place,
+)
 from tests.zoo import REMAINDERS, Batch, Case, Graph, Mix, assert_same, diamond, graphs, records
 
 KEY = jax.random.key(11)
-
-# For each step the place behind it, None where a path does not tell, and its batch.
-Steps = list[tuple[tuple[int, int] | None, Batch]]
-Path = Callable[[dp.Pipeline, dp.Stream, dp.Cursor, int], Steps]
 
 
 def expected(case: Case, graph: Graph, count: int, key: jax.Array = KEY) -> Steps:
@@ -26,93 +35,36 @@ def expected(case: Case, graph: Graph, count: int, key: jax.Array = KEY) -> Step
     return [(batch.after, graph.expected(data, key, batch)) for batch in case.batches(count)]
 
 
-def place(cursor: dp.Cursor) -> tuple[int, int]:
-    return int(cursor.epoch), int(cursor.offset)
-
-
-def by_step(
-    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int, step: Any = dp.step
-) -> Steps:
-    steps: Steps = []
-    for _ in range(count):
-        cursor, batch = step(pipeline, stream, cursor, key=KEY)
-        steps.append((place(cursor), batch))
-    return steps
-
-
-def by_compiled_step(
-    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int
-) -> Steps:
-    return by_step(pipeline, stream, cursor, count, step=jax.jit(dp.step))
-
-
-def by_epoch(pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int) -> Steps:
-    steps: Steps = []
-    while len(steps) < count:
-        epoch = list(dp.epoch(pipeline, stream, cursor, key=KEY))
-        steps += [(place(after), batch) for after, batch in epoch]
-        cursor = epoch[-1][0]
-    return steps[:count]
-
-
-def collect(carry: jax.Array, batch: Batch) -> tuple[jax.Array, Batch]:
-    return carry + 1, batch
-
-
-def by_scan(
-    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int, scan: Any = dp.scan
-) -> Steps:
-    after, carry, ys = scan(collect, jnp.int32(0), pipeline, stream, cursor, key=KEY, length=count)
-    assert carry == count
-    batches = [{name: y[i] for name, y in ys.items()} for i in range(count)]
-    return [*((None, batch) for batch in batches[:-1]), (place(after), batches[-1])]
-
-
-def by_compiled_scan(
-    pipeline: dp.Pipeline, stream: dp.Stream, cursor: dp.Cursor, count: int
-) -> Steps:
-    scan = jax.jit(dp.scan, static_argnums=0, static_argnames="length")
-    return by_scan(pipeline, stream, cursor, count, scan=scan)
-
-
-def assert_steps(actual: Steps, expected: Steps) -> None:
-    assert len(actual) == len(expected)
-    for (after, batch), (expected_after, expected_batch) in zip(actual, expected, strict=True):
-        assert after in (None, expected_after)
-        assert_same(batch, expected_batch)
+def core(graph: Graph, case: Case, *, compiled: bool = False) -> Core:
+    return Core(graph.pipeline(), case.stream(), case.start(), KEY, compiled)
 
 
 # Every path is the reference
 
 
-ANY = [by_step, by_epoch]
-OF_ONE_SHAPE = [by_compiled_step, by_scan, by_compiled_scan]
+SHORT = Case(7, 3, "partial", cursor=(2, 2))
+OF_ONE_SHAPE = [
+    Case(6, 3, "partial", dp.Sequential()),
+    Case(7, 3, "drop"),
+    Case(7, 3, "pad", cursor=(1, 2)),
+    Case(3, 7, "carry"),
+]
+SHUFFLED = Case(6, 3, "partial", dp.Shuffled(jax.random.key(5)))  # costly to compile
 
 
 @pytest.mark.parametrize(
-    ("case", "path"),
+    ("case", "path", "compiled"),
     [
-        *itertools.product([Case(7, 3, "partial", cursor=(2, 2))], ANY),
-        *itertools.product(
-            # Costly to compile, so on two paths only.
-            [Case(6, 3, "partial", dp.Shuffled(jax.random.key(5)))],
-            [by_epoch, by_compiled_scan],
-        ),
-        *itertools.product(
-            [
-                Case(6, 3, "partial", dp.Sequential()),
-                Case(7, 3, "drop"),
-                Case(7, 3, "pad", cursor=(1, 2)),
-                Case(3, 7, "carry"),
-            ],
-            [*ANY, *OF_ONE_SHAPE],
-        ),
+        *itertools.product([SHORT], [by_step, by_for], [False]),
+        *itertools.product(OF_ONE_SHAPE, [by_for], [False]),
+        *itertools.product(OF_ONE_SHAPE, [by_step, by_scan_with_a_carry], [False, True]),
+        *itertools.product([SHUFFLED], [by_for, by_scan], [True]),
     ],
-    ids=lambda value: str(value) if isinstance(value, Case) else value.__name__,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_every_path_equals_the_reference(case: Case, path: Path) -> None:
+def test_every_path_equals_the_reference(case: Case, path: Path, compiled: bool) -> None:
     count = 2 * case.stream().steps_per_epoch + 1
-    actual = path(diamond().pipeline(), case.stream(), case.start(), count)
+    actual = path(core(diamond(), case, compiled=compiled), count)
     assert_steps(actual, expected(case, diamond(), count))
 
 
@@ -123,7 +75,7 @@ def test_any_graph_on_any_stream_equals_the_reference(
 ) -> None:
     batch_size = min(size, batch_size) if remainder == "drop" else batch_size
     case = Case(size, batch_size, remainder)
-    actual = by_compiled_step(graph.pipeline(), case.stream(), case.start(), 3)
+    actual = by_step(core(graph, case, compiled=True), 3)
     assert_steps(actual, expected(case, graph, 3))
 
 
@@ -278,14 +230,16 @@ def test_a_scan_of_no_steps_is_refused(length: int) -> None:
     )
 
 
-@pytest.mark.parametrize("path", [*ANY, *OF_ONE_SHAPE], ids=lambda path: path.__name__)
-def test_an_error_inside_a_stage_names_its_node_on_every_path(path: Path) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("path", [*EAGER, *SCANS], ids=lambda path: path.__name__)
+def test_an_error_inside_a_stage_names_its_node_on_every_path(path: Path, compiled: bool) -> None:
     def broken(batch: Any) -> Any:
         raise RuntimeError("no lens")
 
     pipeline = dp.Pipeline.from_dag(nodes={"crop": broken}, edges={"crop": []}, sink="crop")
+    stream = Case(6, 3, "partial").stream()
     with pytest.raises(RuntimeError, match="no lens") as error:
-        path(pipeline, Case(6, 3, "partial").stream(), dp.Cursor(np.uint32(0), np.uint32(0)), 1)
+        path(Core(pipeline, stream, stream.start(), KEY, compiled), 1)
     assert (
         "This happened in node `crop` (broken), which was given {bits: u32[3], id: u32[3], "
         "x: f32[3,2]}."

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import dagrax.pure as dp
 from dagrax.pure import internal
 from tests import reference
+from tests.paths import place
 from tests.zoo import REMAINDERS, Case, Remainder, Rotated, records
 
 SIZES = [(1, 1), (7, 1), (7, 6), (7, 7), (7, 8), (13, 5), (12, 4), (3, 8)]
@@ -21,10 +22,6 @@ def source(size: int = 10) -> dp.ArraySource:
 
 def stream(size: int = 10, batch_size: int = 4, remainder: Any = "partial") -> dp.Stream:
     return dp.Stream(source(size), batch_size=batch_size, remainder=remainder)
-
-
-def place(cursor: dp.Cursor) -> tuple[int, int]:
-    return int(cursor.epoch), int(cursor.offset)
 
 
 def cases(shapes: list[tuple[int, int]]) -> list[Case]:
