@@ -10,6 +10,8 @@ from ._graph._pipeline import declared as declared
 from ._loop import check_arguments as check_arguments
 from ._loop import pair as pair
 from ._loop import stepped as stepped
+from ._static._key import StaticKey as StaticKey
+from ._static._key import static_key as static_key
 from ._text import spec_text as spec_text
 from ._variants import differences as differences
 from ._variants import told_apart as told_apart

@@ -1,0 +1,255 @@
+"""What is noted of each kind of value: one short function for each, found by the kind.
+
+Kinds made in C are listed, for they may hold what they do not show; one that is not listed counts
+by identity.
+"""
+
+import collections
+import datetime
+import decimal
+import enum
+import functools
+import logging
+import pathlib
+import re
+import sys
+import types
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+
+import jax
+import numpy as np
+from jaxtyping import PyTreeDef
+
+from ._code import code_of
+from ._installed import is_installed
+from ._reader import Reader
+
+# Flags of a class: those made in Python have the first and never the second.
+_HEAP, _IMMUTABLE = 1 << 9, 1 << 8
+# Whatever a subclass makes of it.
+_WRITTEN: tuple[tuple[type, Callable[..., str]], ...] = (
+    (int, int.__repr__),
+    (float, float.__repr__),
+    (complex, complex.__repr__),
+    (str, str.__repr__),
+    (bytes, bytes.__repr__),
+    (bytearray, bytearray.__repr__),
+)
+_FIELD = type(vars(collections.namedtuple("_FIELD", "name"))["name"])
+
+
+@functools.singledispatch
+def content(value: object, reader: Reader) -> None:
+    own = getattr(value, "__dict__", None)
+    wraps = isinstance(own, dict) and "__wrapped__" in own  # made by jax.jit, functools.cache
+    if wraps or _is_made_in_python(type(value)):
+        reader.attributes(value)
+    else:
+        reader.identity(value)
+
+
+@content.register(slice)
+@content.register(functools.partial)
+@content.register(re.Pattern)
+@content.register(property)
+@content.register(types.SimpleNamespace)
+def _(value: object, reader: Reader) -> None:
+    reader.attributes(value)
+
+
+@content.register(int)
+@content.register(float)
+@content.register(complex)
+@content.register(str)
+@content.register(bytes)
+@content.register(bytearray)
+def _(value: object, reader: Reader) -> None:
+    write = next(write for kind, write in _WRITTEN if isinstance(value, kind))
+    reader.parts.append(("atom", write(value)))
+    reader.attributes(value)
+
+
+@content.register(range)
+@content.register(datetime.date)
+@content.register(datetime.time)
+@content.register(datetime.timedelta)
+@content.register(decimal.Decimal)
+@content.register(pathlib.PurePath)
+@content.register(uuid.UUID)
+@content.register(np.dtype)
+def _(value: object, reader: Reader) -> None:
+    reader.read(type(value))
+    reader.parts.append(("text", repr(value)))
+
+
+@content.register
+def _(value: np.generic, reader: Reader) -> None:
+    reader.read(value.dtype)
+    if value.dtype.hasobject:
+        reader.identity(value)
+    else:
+        reader.parts.append(("bytes", value.tobytes()))
+
+
+@content.register
+def _(value: np.ufunc, reader: Reader) -> None:
+    if getattr(np, value.__name__, None) is value:
+        reader.parts.append(("numpy", value.__name__))
+    else:
+        reader.identity(value)
+
+
+@content.register
+def _(value: enum.Enum, reader: Reader) -> None:
+    reader.read(type(value))
+    reader.parts.append(("member", value.name))
+    reader.read(value.value)
+
+
+@content.register(jax.Device)
+@content.register(jax.sharding.Mesh)
+@content.register(jax.sharding.AbstractMesh)
+@content.register(jax.sharding.PartitionSpec)
+@content.register(jax.sharding.Sharding)
+def _(value: object, reader: Reader) -> None:
+    reader.equal(value)
+
+
+@content.register(tuple)
+@content.register(list)
+@content.register(collections.deque)
+def _(value: Iterable[object], reader: Reader) -> None:
+    reader.attributes(value)
+    reader.each(value)
+
+
+@content.register(dict)
+@content.register(types.MappingProxyType)
+def _(value: Mapping[object, object], reader: Reader) -> None:
+    reader.attributes(value)
+    reader.each(value.keys())
+    reader.each(value.values())
+
+
+@content.register(set)
+@content.register(frozenset)
+def _(value: Iterable[object], reader: Reader) -> None:
+    reader.attributes(value)
+    reader.unordered(value)
+
+
+@content.register
+def _(value: types.FunctionType, reader: Reader) -> None:
+    code, names = code_of(value.__code__), value.__globals__
+    builtins = value.__builtins__  # type: ignore[attr-defined]
+    reader.parts.append(("function", code.content, names.get("__name__")))
+    reader.read(value.__defaults__)
+    reader.read(value.__kwdefaults__)
+    for cell in value.__closure__ or ():
+        reader.used(_held(cell), code.attributes)
+    reader.named(vars(value))
+    if not is_installed(names):
+        for name in code.globals:
+            reader.parts.append(("global", name, name in names))
+            reader.used(names.get(name, builtins.get(name)), code.attributes)
+
+
+def _held(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet filled
+        return NotImplemented
+
+
+@content.register
+def _(value: types.CodeType, reader: Reader) -> None:
+    reader.parts.append(("code", code_of(value).content))
+
+
+@content.register
+def _(value: types.MethodType, reader: Reader) -> None:
+    reader.parts.append(("method",))
+    reader.read(value.__func__)
+    reader.read(value.__self__)
+
+
+@content.register(types.BuiltinMethodType)
+@content.register(types.MethodWrapperType)
+def _(value: types.BuiltinMethodType | types.MethodWrapperType, reader: Reader) -> None:
+    if value.__self__ is None or isinstance(value.__self__, types.ModuleType):
+        reader.identity(value)
+    else:
+        reader.parts.append(("method", value.__name__))
+        reader.read(value.__self__)
+
+
+@content.register(types.WrapperDescriptorType)
+@content.register(types.MethodDescriptorType)
+@content.register(types.ClassMethodDescriptorType)
+def _(value: object, reader: Reader) -> None:
+    reader.parts.append(("descriptor", getattr(value, "__name__", None)))
+    reader.read(getattr(value, "__objclass__", None))
+
+
+@content.register(staticmethod)
+@content.register(classmethod)
+def _(value: object, reader: Reader) -> None:
+    reader.read(type(value))
+    reader.read(getattr(value, "__func__", None))
+
+
+@content.register
+def _(value: type, reader: Reader) -> None:
+    reader.identity(value)
+    module = sys.modules.get(value.__module__)
+    if module is not None and is_installed(vars(module)):
+        return
+    reader.each(value.__bases__)
+    reader.named({name: x for name, x in vars(value).items() if _is_own(name, x)})
+
+
+def _is_own(name: str, attribute: object) -> bool:
+    """Whether the author of a class wrote it, and not Python."""
+    functions = (types.FunctionType, staticmethod, classmethod, property)
+    slots = (types.MemberDescriptorType, types.GetSetDescriptorType, _FIELD)
+    made = name == "_abc_impl" or isinstance(attribute, slots)
+    return isinstance(attribute, functions) or not (made or name.startswith("__"))
+
+
+@content.register(types.GenericAlias)
+@content.register(type(int | str))
+def _(value: object, reader: Reader) -> None:
+    reader.parts.append(("alias",))
+    reader.read(getattr(value, "__origin__", None))
+    reader.read(getattr(value, "__args__", None))
+
+
+@content.register(jax.tree_util.PyTreeDef)
+def _(value: PyTreeDef, reader: Reader) -> None:  # pyright: ignore[reportInvalidTypeForm]
+    reader.parts.append(("structure",))
+    reader.read(value.node_data())
+    reader.each(value.children())
+
+
+@content.register(weakref.ReferenceType)
+def _(value: weakref.ReferenceType[object], reader: Reader) -> None:
+    reader.parts.append(("reference",))
+    reader.identity(value if value() is None else value())
+
+
+@content.register(logging.Logger)
+@content.register(types.ModuleType)
+def _(value: object, reader: Reader) -> None:
+    reader.identity(value)
+
+
+def _is_made_in_python(kind: type) -> bool:
+    for base in kind.__mro__[:-1]:
+        made = (vars(base).get("__new__"), vars(base).get("__init__"))
+        if not base.__flags__ & _HEAP or base.__flags__ & _IMMUTABLE:
+            return False
+        if any(isinstance(x, types.BuiltinMethodType | types.WrapperDescriptorType) for x in made):
+            return False
+    return True
