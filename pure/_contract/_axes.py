@@ -79,20 +79,36 @@ def difference(
     if others or not an.is_array(annotation):
         return ""
     own = for_specs(annotation, owner)
+    return (
+        _other_dtype(own, value, given)
+        or _other_rank(own, value)
+        or _other_sizes(annotation, own, value, sizes)
+    )
+
+
+def _other_dtype(own: Annotation, value: Specs, given: bool) -> str:
+    if isinstance(value, own.dtype[jax.ShapeDtypeStruct, "..."]):
+        return ""
+    kinds = [x for x in _KINDS if isinstance(_spec((), x), own.dtype[jax.ShapeDtypeStruct, ""])]
+    cast = f", `.astype(jnp.{kinds[0]})`," if kinds else ""
+    return f" Cast it{' before this node' * given}{cast} or change the annotation."
+
+
+def _other_rank(own: Annotation, value: Specs) -> str:
+    axes, rank = _axes_of(own), len(value.shape)
+    many = any(map(_is_many, axes))
+    wanted = len(axes) - many
+    if rank == wanted or (many and rank > wanted):
+        return ""
+    be = "is" if wanted == 1 else "are"
+    return f" It has {_number(rank)} where {'at least ' * many}{wanted} {be} expected."
+
+
+def _other_sizes(annotation: Annotation, own: Annotation, value: Specs, sizes: Sizes) -> str:
     axes, known = list(zip(_axes_of(annotation), _axes_of(own), strict=True)), dict(sizes)
-    if not isinstance(value, own.dtype[jax.ShapeDtypeStruct, "..."]):
-        kinds = [x for x in _KINDS if isinstance(_spec((), x), own.dtype[jax.ShapeDtypeStruct, ""])]
-        cast = f", `.astype(jnp.{kinds[0]})`," if kinds else ""
-        return f" Cast it{' before this node' * given}{cast} or change the annotation."
-    rank, many = len(value.shape), [i for i, (axis, _) in enumerate(axes) if _is_many(axis)]
-    if len(axes) - len(many) > rank or (not many and len(axes) < rank):
-        least = "at least " if many else ""
-        wanted = len(axes) - len(many)
-        be = "is" if wanted == 1 else "are"
-        return f" It has {_number(rank)} where {least}{wanted} {be} expected."
     shape = list(value.shape)
-    for index in many:
-        del shape[index : rank - (len(axes) - index - 1)]
+    for index in [i for i, (axis, _) in enumerate(axes) if _is_many(axis)]:
+        del shape[index : len(shape) - (len(axes) - index - 1)]
         del axes[index]
     return "".join(
         f" Its axis `{axis}` is {size}, not {expected}."

@@ -65,7 +65,7 @@ def _read(entries: list[list[str]]) -> list[str]:
         capture_output=True,
         text=True,
         cwd=HERE.parents[1],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_TRACEBACK_FILTERING": "off"},
     )
     if process.returncode:
         raise RuntimeError(process.stderr)

@@ -1,5 +1,6 @@
 """Every page says what a user reads today, to the letter."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_page_is_what_is_read_today(page: Path) -> None:
     said = today(written)
     # As lists: pytest shows the lines that differ.
     assert written.split("\n") == said.split("\n"), "python -m tests.golden --write, and read"
+
+
+def test_item_47_no_page_spells_a_shape_otherwise() -> None:
+    other = re.compile(
+        r"(?<!with shape )\b(?:float|bfloat|int|uint|complex)\d+\["
+    )  # JAX says it so
+    for page in PAGES:
+        read = re.sub(r"\n\| +", " ", page.read_text())
+        assert [x for x in read.split("\n") if x.startswith("|") and other.search(x)] == [], page
 
 
 def test_answers_are_written_behind_the_code_that_they_answer() -> None:
