@@ -148,12 +148,12 @@ def _(value: types.FunctionType, reader: Reader) -> None:
     reader.read(value.__defaults__)
     reader.read(value.__kwdefaults__)
     for cell in value.__closure__ or ():
-        reader.used(_held(cell), code.attributes)
+        reader.used(_held(cell), code.names)
     reader.named(vars(value))
     if not is_installed(names):
         for name in code.globals:
             reader.parts.append(("global", name, name in names))
-            reader.used(names.get(name, builtins.get(name)), code.attributes)
+            reader.used(names.get(name, builtins.get(name)), code.names)
 
 
 def _held(cell: types.CellType) -> object:

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import decimal
+import dis
 import enum
 import functools
 import gc
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dagrax.pure._static._code import code_of
 from dagrax.pure._static._key import static_key
 
 me: Any = sys.modules[__name__]
@@ -453,6 +455,18 @@ def test_code_set_anew_is_heeded() -> None:
 
 def test_a_function_that_calls_itself_ends() -> None:
     assert static_key(counting_down()) == static_key(counting_down())
+
+
+def test_the_globals_that_code_names_are_those_that_python_tells() -> None:
+    many = "\n".join(f"    name_{i}.at_{i}(len, x)" for i in range(300))
+    made: dict[str, Any] = {}
+    exec(f"class Body:\n    here = max\ndef fn(x):\n{many}\n    return (lambda: inner)", made)
+    codes = [made["fn"].__code__, static_key.__code__, test_sets_are_read_in_no_order.__code__]
+    for code in codes:
+        told = [s.argval for s in dis.get_instructions(code) if s.opname == "LOAD_GLOBAL"]
+        inner = ["inner"] if code is codes[0] else []
+        assert code_of(code).globals[: len(set(told))] == tuple(dict.fromkeys(told))
+        assert set(inner) <= set(code_of(code).globals)
 
 
 # Arrays, and what is said to be opaque
