@@ -239,52 +239,7 @@ def test_a_sink_may_mark_the_rows_anew() -> None:
     assert output["mask"].tolist() == [True, True, False, False] * 2
 
 
-def test_a_sink_that_returns_no_dict_has_no_room_for_the_mask() -> None:
-    with pytest.raises(TypeError) as error:
-        padded_step(lambda batch: (batch["x"],))
-    assert str(error.value) == (
-        'remainder="pad" hands out the field `mask` with each batch, but the pipeline returned '
-        'tuple; return a dict from the sink, or choose another remainder, such as "drop".'
-    )
-
-
 # Errors
-
-
-@pytest.mark.parametrize("batch_size", [0, -3])
-def test_a_batch_size_below_one_is_refused(batch_size: int) -> None:
-    with pytest.raises(ValueError) as error:
-        stream(batch_size=batch_size)
-    assert str(error.value) == f"batch_size is {batch_size}; expected at least 1."
-
-
-def test_dropping_more_than_there_is_is_refused() -> None:
-    with pytest.raises(ValueError) as error:
-        stream(3, 4, "drop")
-    assert str(error.value) == (
-        'batch_size is 4 but the source has 3 records, so remainder="drop" would yield nothing; '
-        "use a batch_size of at most 3, or another remainder."
-    )
-
-
-@pytest.mark.parametrize(("remainder", "name"), [("pad", "valid"), (dp.Pad("x"), "x")])
-def test_data_that_have_the_field_of_the_mask_are_refused(remainder: Any, name: str) -> None:
-    data = dp.ArraySource({"x": np.zeros(3), "valid": np.zeros(3)})
-    with pytest.raises(ValueError) as error:
-        dp.Stream(data, batch_size=2, remainder=remainder)
-    assert str(error.value) == (
-        f'remainder="pad" adds a field `{name}`, which the data already have; rename theirs, '
-        f'or pass remainder=Pad("{name}_row").'
-    )
-
-
-def test_batches_without_names_have_no_room_for_the_mask() -> None:
-    with pytest.raises(TypeError) as error:
-        dp.Stream(dp.ArraySource((np.zeros(3),)), batch_size=2, remainder="pad")
-    assert str(error.value) == (
-        'remainder="pad" adds a field `valid` to each batch, but the batches are tuple; pass the '
-        "data as a dict, or choose another remainder."
-    )
 
 
 INDIVISIBLE = (
@@ -335,13 +290,4 @@ def test_a_scan_of_no_batches_is_refused(length: int) -> None:
         stream(12, 4).scan(nothing, None, stream().start(), length)
     assert str(error.value) == (
         f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
-    )
-
-
-def test_a_sink_that_changes_the_rows_must_mark_them() -> None:
-    with pytest.raises(TypeError) as error:
-        padded_step(lambda batch: {"x": jnp.repeat(batch["x"], 2)})
-    assert str(error.value) == (
-        'The sink changes the number of rows, 4, so the field `mask` of remainder="pad" does not '
-        "fit its output; return a boolean field `mask` for the new rows from the sink."
     )

@@ -1,5 +1,5 @@
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,27 +18,10 @@ def one(batch: Any) -> Any:
     return batch
 
 
-def two(left: Any, right: Any) -> Any:
-    return left
-
-
 def build(
     nodes: Mapping[str, Callable[..., Any]], edges: Mapping[str, Any], sink: str
 ) -> dp.Pipeline:
     return dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink=sink)
-
-
-def failures(
-    nodes: Sequence[str] | Mapping[str, Any], edges: Mapping[str, Any], sink: str
-) -> list[str]:
-    nodes = (
-        nodes if isinstance(nodes, Mapping) else dict.fromkeys(nodes, lambda *batches: batches[0])
-    )
-    with pytest.raises(ValueError) as error:
-        build(nodes, edges, sink)
-    title, *lines = str(error.value).split("\n  - ")
-    assert title == "The graph cannot be built:"
-    return lines
 
 
 # The order
@@ -202,143 +185,3 @@ def test_a_node_that_is_read_twice_by_one_stage_gives_it_two_containers() -> Non
 
     pipeline = build({"a": one, "b": moves}, {"a": [], "b": ["a", "a"]}, "b")
     assert dp.apply(pipeline, {"x": jnp.zeros(1)})["x"].tolist() == [0]
-
-
-# Errors: one literal text each
-
-
-def test_an_empty_graph_is_refused() -> None:
-    assert failures({}, {}, "a") == ["there are no nodes; pass at least one stage."]
-
-
-def test_an_empty_list_of_stages_is_refused() -> None:
-    with pytest.raises(ValueError) as error:
-        dp.Pipeline.linear([])
-    assert str(error.value) == (
-        "The graph cannot be built:\n  - there are no nodes; pass at least one stage."
-    )
-
-
-@pytest.mark.parametrize(
-    ("sink", "help"),
-    [("corp", "Did you mean `crop`?"), ("zzz", "The nodes are `crop`, `flip`.")],
-)
-def test_an_unknown_sink_is_named(sink: str, help: str) -> None:
-    told = failures(["crop", "flip"], {"crop": [], "flip": ["crop"]}, sink)
-    assert told == [f"the sink `{sink}` is not a node. {help}"]
-
-
-def test_an_unknown_predecessor_is_named_once() -> None:
-    told = failures(["crop", "flip"], {"crop": [], "flip": ["corp", "corp"]}, "flip")
-    assert told == ["node `flip` reads `corp`, which is not a node. Did you mean `crop`?"]
-
-
-def test_an_unknown_key_of_edges_is_named() -> None:
-    told = failures(["crop"], {"crop": [], "corp": []}, "crop")
-    assert told == ["`edges` has the key `corp`, which is not a node. Did you mean `crop`?"]
-
-
-def test_a_node_without_edges_is_named() -> None:
-    told = failures(["crop", "flip"], {"crop": []}, "crop")
-    assert told == [
-        "node `flip` has no entry in `edges`; add `'flip': []` to read the source, or list its "
-        "predecessors."
-    ]
-
-
-def test_a_node_that_reads_itself_is_named() -> None:
-    told = failures(["crop"], {"crop": ["crop"]}, "crop")
-    assert told == ["node `crop` reads itself; remove `crop` from its own entry."]
-
-
-def test_a_string_for_a_list_is_named_and_nothing_is_made_of_its_letters() -> None:
-    told = failures({"crop": one, "flip": one}, {"crop": [], "flip": "crop"}, "flip")
-    assert told == [
-        "the entry of node `flip` is the string 'crop'; expected a list of names: write ['crop']."
-    ]
-
-
-@pytest.mark.parametrize(
-    ("edges", "cycle"),
-    [
-        ({"a": ["b"], "b": ["a"]}, "a -> b -> a"),
-        ({"a": ["c"], "b": ["a"], "c": ["b"]}, "a -> b -> c -> a"),
-        # Only the circle: neither what leads into it nor what hangs on it.
-        ({"in": [], "a": ["in", "b"], "b": ["a"], "out": ["b"]}, "a -> b -> a"),
-        ({"out": ["b"], "b": ["a"], "a": ["in", "b"], "in": []}, "b -> a -> b"),
-    ],
-)
-def test_a_cycle_is_printed_in_the_direction_of_the_data(edges: Edges, cycle: str) -> None:
-    told = failures(list(edges), edges, "a")
-    assert told == [f"the nodes run in a circle: {cycle}; remove one of these edges."]
-
-
-def test_separate_cycles_are_all_printed() -> None:
-    edges = {"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c", "b"]}
-    assert failures(list(edges), edges, "d") == [
-        "the nodes run in a circle: a -> b -> a; remove one of these edges.",
-        "the nodes run in a circle: c -> d -> c; remove one of these edges.",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("stage", "before", "text"),
-    [
-        (
-            two,
-            [],
-            "node `end` is called with 1 input (the source), but its signature is "
-            "(left, right); change its parameters or its entry in `edges`.",
-        ),
-        (
-            one,
-            ["a", "b"],
-            "node `end` is called with 2 inputs (`a`, `b`), but its signature is "
-            "(batch); change its parameters or its entry in `edges`.",
-        ),
-        (
-            dp.per_record(two),
-            ["a"],
-            "node `end` is called with 1 input (`a`), but its signature is "
-            "(left, right); change its parameters or its entry in `edges`.",
-        ),
-    ],
-    ids=["too few", "too many", "per record"],
-)
-def test_a_stage_that_cannot_take_its_inputs_is_named(
-    stage: Callable[..., Any], before: list[str], text: str
-) -> None:
-    assert failures(
-        {"a": one, "b": one, "end": stage}, {"a": [], "b": [], "end": before}, "end"
-    ) == [text]
-
-
-def test_two_stages_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError) as error:
-        dp.Schedule.linear(["crop", "flip", "crop", "crop"])
-    assert str(error.value) == (
-        "The graph cannot be built:\n"
-        "  - the name `crop` is given to 3 nodes; each node needs a name of its own."
-    )
-
-
-def test_all_failures_are_told_at_once() -> None:
-    nodes = {"a": one, "b": one, "c": two, "d": one}
-    edges = {"a": ["a"], "b": ["bb"], "c": ["b"], "e": []}
-    assert failures(nodes, edges, "end") == [
-        "`edges` has the key `e`, which is not a node. The nodes are `a`, `b`, `c`, `d`.",
-        "node `d` has no entry in `edges`; add `'d': []` to read the source, or list its "
-        "predecessors.",
-        "node `a` reads itself; remove `a` from its own entry.",
-        "node `b` reads `bb`, which is not a node. Did you mean `b`?",
-        "the sink `end` is not a node. The nodes are `a`, `b`, `c`, `d`.",
-        "node `c` is called with 1 input (`b`), but its signature is "
-        "(left, right); change its parameters or its entry in `edges`.",
-    ]
-
-
-def test_an_unknown_tap_is_named() -> None:
-    pipeline = build({"crop": one, "flip": one}, {"crop": [], "flip": ["crop"]}, "flip")
-    with pytest.raises(ValueError) as error:
-        dp.outputs(pipeline, jnp.ones(1), ["corp", "flip", "zzz"])
-    assert str(error.value) == "There is no node `corp`, `zzz`. Did you mean `crop`?"
