@@ -61,6 +61,24 @@ class Rotated(dp.AbstractOrder):
         return (positions + epoch * 3 + 1) % size
 
 
+class Turned(dp.AbstractOrder):
+    """An order with a number in it, cheap to compile."""
+
+    by: Any
+
+    def ids(self, positions: jax.Array, epoch: jax.Array, size: int) -> Any:
+        return (positions + epoch * 3 + self.by) % size
+
+
+class Times(eqx.Module):
+    """`x` times a number: one rounding, so that floats are exact too."""
+
+    by: Any
+
+    def __call__(self, batch: Batch) -> Batch:
+        return {**batch, "x": batch["x"] * self.by}
+
+
 class Stage(eqx.Module):
     """A stage of any number of inputs with one parameter."""
 
@@ -220,3 +238,8 @@ def assert_same(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
             np.testing.assert_allclose(got, value, rtol=2e-5, atol=2e-5, err_msg=name)
         else:
             np.testing.assert_array_equal(got, value, err_msg=name)
+
+
+def part(tree: Any, *index: Any) -> Any:
+    """The same tree of each leaf's part, as NumPy arrays."""
+    return jax.tree.map(lambda x: np.asarray(x)[index], tree)

@@ -36,20 +36,24 @@ from tests.paths import (
 )
 from tests.plainly import told
 from tests.programs import reads
-from tests.zoo import REMAINDERS, Batch, BatchNoise, Case, Graph, Mix, Noise, Remainder, assert_same
+from tests.zoo import (
+    REMAINDERS,
+    Batch,
+    BatchNoise,
+    Case,
+    Graph,
+    Mix,
+    Noise,
+    Remainder,
+    Times,
+    Turned,
+    assert_same,
+    part,
+)
 
 DATA = jax.tree.map(jnp.asarray, zoo.records(7))
 EVEN = jax.tree.map(jnp.asarray, zoo.records(6))
 OWN = nnx.Not(nnx.Any(Records, Position))
-
-
-class Turned(dp.AbstractOrder):
-    """An order with a number in it, cheap to compile."""
-
-    by: Any
-
-    def ids(self, positions: jax.Array, epoch: jax.Array, size: int) -> Any:
-        return (positions + epoch * 3 + self.by) % size
 
 
 class TurnedSource(MemorySource):
@@ -106,10 +110,6 @@ DRAWING = [variant._replace(draws=True) for variant in EVERYTHING]
 
 def of(each: Sequence[Variant], remainder: Remainder = "carry") -> Pipeline:
     return Pipeline.variants([variant.pipeline(remainder) for variant in each])
-
-
-def part(tree: Any, *index: Any) -> Any:
-    return jax.tree.map(lambda x: np.asarray(x)[index], tree)
 
 
 def assert_each(steps: Steps, expected: Sequence[Steps]) -> None:
@@ -545,13 +545,6 @@ def test_a_training_step_of_the_users_own_moves_every_variant_as_alone() -> None
 
 
 # What may be a stage
-
-
-class Times(eqx.Module):
-    by: Any
-
-    def __call__(self, batch: Batch) -> Batch:
-        return {**batch, "x": batch["x"] * self.by}
 
 
 class Holder(eqx.Module):

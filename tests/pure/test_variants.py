@@ -26,8 +26,11 @@ from tests.zoo import (
     Mix,
     Noise,
     Remainder,
+    Times,
+    Turned,
     assert_same,
     graphs,
+    part,
     records,
 )
 
@@ -35,24 +38,6 @@ SIZES = {"partial": 6, "drop": 7, "pad": 7, "carry": 7}
 SOURCES = {size: dp.ArraySource(records(size)) for size in range(1, 10)}
 WORDS = jax.random.split(jax.random.key(3), 4)
 ALONE = jax.jit(dp.step)
-
-
-class Turned(dp.AbstractOrder):
-    """An order with a number in it, cheap to compile."""
-
-    by: Any
-
-    def ids(self, positions: jax.Array, epoch: jax.Array, size: int) -> Any:
-        return (positions + epoch * 3 + self.by) % size
-
-
-class Times(eqx.Module):
-    """`x` times a number: one rounding, so that floats are exact too."""
-
-    by: Any
-
-    def __call__(self, batch: Batch) -> Batch:
-        return {**batch, "x": batch["x"] * self.by}
 
 
 class Variant(NamedTuple):
@@ -111,10 +96,6 @@ def together(what: str, remainder: Remainder) -> dict[str, Any]:
         name: dp.stack([arguments[name] for arguments in each]) if name in VARY[what] else shared
         for name, shared in each[0].items()
     }
-
-
-def part(tree: Any, *index: Any) -> Any:
-    return jax.tree.map(lambda x: np.asarray(x)[index], tree)
 
 
 def assert_bits(actual: Any, expected: Any) -> None:
