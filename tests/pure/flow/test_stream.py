@@ -242,39 +242,6 @@ def test_a_sink_may_mark_the_rows_anew() -> None:
 # Errors
 
 
-INDIVISIBLE = (
-    'The batch size 4 does not divide the 10 records, so under remainder="partial" the last batch '
-    'is shorter and cannot be scanned or traced. Choose remainder="drop" to leave it out, "pad" to '
-    'fill it up and mark the rows that count, or "carry" to run on into the next epoch.'
-)
-
-
-def nothing(carry: Any, batch: Any, origin: dp.Origin) -> tuple[Any, None]:
-    return carry, None
-
-
-def test_a_short_batch_cannot_be_scanned() -> None:
-    with pytest.raises(ValueError) as error:
-        stream().scan(nothing, None, stream().start(), 2)
-    assert str(error.value) == INDIVISIBLE
-
-
-def test_a_short_batch_cannot_be_traced() -> None:
-    with pytest.raises(ValueError) as error:
-        jax.eval_shape(stream().take, stream().start())
-    assert str(error.value) == INDIVISIBLE
-
-
-def test_a_partial_scan_from_an_askew_cursor_is_refused() -> None:
-    with pytest.raises(ValueError) as error:
-        stream(12, 4).scan(nothing, None, dp.Cursor(np.uint32(0), np.uint32(3)), 2)
-    assert str(error.value) == (
-        "The cursor stands at offset 3, which is not a multiple of the batch size 4, so under "
-        'remainder="partial" the last batch of this epoch is shorter and cannot be scanned. '
-        'Choose remainder="drop", "pad" or "carry", or finish the epoch step by step first.'
-    )
-
-
 def test_a_traced_partial_take_from_an_askew_cursor_runs_on_into_the_next_epoch() -> None:
     stream = dp.Stream(source(12), Rotated(), batch_size=4)
     start = dp.Cursor(np.uint32(0), np.uint32(10))
@@ -282,12 +249,3 @@ def test_a_traced_partial_take_from_an_askew_cursor_runs_on_into_the_next_epoch(
     assert place(cursor) == (1, 2)
     expected = Case(12, 4, "carry", cursor=(0, 10)).batches(1)[0]
     assert_described(described(batch, origin), expected)
-
-
-@pytest.mark.parametrize("length", [0, -1])
-def test_a_scan_of_no_batches_is_refused(length: int) -> None:
-    with pytest.raises(ValueError) as error:
-        stream(12, 4).scan(nothing, None, stream().start(), length)
-    assert str(error.value) == (
-        f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
-    )
