@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from rounds import Report, measure, spread
+from rounds import Bound, Report, measure, spread
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 
 CALLS, BATCH = 500, 64
+AT_MOST = {3: 12, 30: 20}  # us beyond the bare call, by the number of nodes
 
 
 class Scale(nnx.Module):
@@ -78,7 +79,8 @@ def main() -> None:
     report = Report("call", str(__doc__), rounds=21)
     report.say(str(__doc__))
     rows: list[list[Any]] = []
-    for nodes in (3, 30):
+    bounds: list[Bound] = []
+    for nodes, at_most in AT_MOST.items():
         runs = contestants(nodes)
         seconds = measure(runs, report.rounds)
         own = {name: of_the_thread(run, report.rounds) for name, run in runs.items()}
@@ -87,9 +89,17 @@ def main() -> None:
             times = [x.median, x.low, x.high, x.median - seconds[bare].median]
             times += [own[name], own[name] - own[bare]]
             rows.append([nodes, name, *(cell / CALLS * 1e6 for cell in times)])
+        bounds += [
+            Bound(
+                f"`{way}` beyond the bare call, {nodes} nodes, us",
+                at_most,
+                (seconds[way].median - seconds[bare].median) / CALLS * 1e6,
+            )
+            for way in ("step()", "for")
+        ]
     heads = ["nodes", "", "us a batch", "lower quartile", "upper quartile", "beyond the bare call"]
     heads += ["us of the calling thread", "its us beyond the bare call"]
-    report.table(f"A call, of {CALLS} in a row", heads, rows)
+    report.table(f"A call, of {CALLS} in a row", heads, rows, bounds)
     report.save()
 
 

@@ -16,13 +16,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from rounds import Report, measure, peak_megabytes, print_peak
+from rounds import Bound, Report, measure, peak_megabytes, print_peak
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 
 BATCH, STEPS, SCANNED = 64, 150, 1500
 SIZES = [10**4, 10**6, 10**8]
+BOUNDED = {
+    "for": "a batch of a `for`",
+    "scan": "a batch of a `scan`",
+    "order alone": "an order alone",
+}
 
 
 def make_pipeline(data: Any, *, shuffle: bool = True) -> Pipeline[Any, Any]:
@@ -100,7 +105,13 @@ def by_number(report: Report) -> None:
         times = {size: x.median / steps for (k, size), x in seconds.items() if k == kind}  # type: ignore[misc]
         cells = [times[s] * 1e6 if s in times else "" for s in (*SIZES, 10**9)]
         rows.append([kind, *cells, times[10**8] / times[10**4]])
-    report.table("us a batch, by the number of records", ["", *heads, "1e8 / 1e4"], rows)
+    bounds = [
+        Bound(f"{what} at 1e8 records / at 1e4", 1.3, row[-1])
+        for row in rows
+        if (what := BOUNDED.get(row[0]))
+    ]
+    title = "us a batch, by the number of records"
+    report.table(title, ["", *heads, "1e8 / 1e4"], rows, bounds)
 
 
 def by_bytes(report: Report) -> None:
@@ -126,6 +137,14 @@ def by_memory(report: Report) -> None:
         [
             [mode, more := peaks[mode] - peaks["nothing"], more / 480, more / 480 - 1]
             for mode in EPOCHS
+        ],
+        [
+            Bound(
+                f"extra memory of {mode} / the data",
+                0.2,
+                max(0.0, (peaks[mode] - peaks["nothing"]) / 480 - 1),
+            )
+            for mode in ("an epoch by scan", "an epoch by for")
         ],
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from peers import Epoch, Settings
-from rounds import Report, Seconds, measure, peak_megabytes, print_peak
+from rounds import Bound, Report, Seconds, measure, peak_megabytes, print_peak
 from workloads import WORKLOADS, Arrays, Workload
 
 PEERS = (
@@ -30,6 +30,33 @@ PEERS = (
     "with_torch",
 )
 OURS = "dagrax `for`"
+SHUFFLED, IN_ORDER = True, False
+KINDS = {
+    "graph": ("graph of 3 nodes",),
+    "light": ("images 32x32x3", "100 features", "512 tokens"),
+    "heavy": ("augmented images 64x64x3",),
+}
+FOR = OURS, SHUFFLED
+# Of a kind of work, the time a record of one contestant, and of another one.
+BOUNDS = [
+    ("`for`, graph of 3 nodes / by hand", 1.05, "graph", FOR, ("hand-written JAX", SHUFFLED)),
+    ("`for`, light work / tf.data", 0.15, "light", FOR, ("tf.data", SHUFFLED)),
+    ("`for`, light work / grain", 0.05, "light", FOR, ("grain", SHUFFLED)),
+    ("`for`, light work / torch", 0.1, "light", FOR, ("torch DataLoader", SHUFFLED)),
+    ("`for`, crop, flip and jitter / tf.data", 0.5, "heavy", FOR, ("tf.data", SHUFFLED)),
+    ("`for`, crop, flip and jitter / grain", 0.5, "heavy", FOR, ("grain", SHUFFLED)),
+    ("`for`, crop, flip and jitter / torch", 0.5, "heavy", FOR, ("torch DataLoader", SHUFFLED)),
+    ("`for`, light work / datarax `for`", 0.012, "light", FOR, ("datarax `for`", SHUFFLED)),
+    ("`for`, light work / datarax `for` in order", 0.5, "light", FOR, ("datarax `for`", IN_ORDER)),
+    (
+        "`step()` in order, light work / datarax `step()`",
+        0.02,
+        "light",
+        ("dagrax `step()`", IN_ORDER),
+        ("datarax `step()`", IN_ORDER),
+    ),
+]
+Times = dict[tuple[Workload, bool], dict[str, float]]  # seconds a record
 MEMORY = dataclasses.replace(WORKLOADS[0], records=65_536, slow_records=65_536)  # 201 MB
 
 
@@ -58,22 +85,25 @@ def main() -> None:
     if options.peer:
         return one_epoch(options.peer, options.memory, options.setting)
     peers = installed(report)
-    summary: dict[str, dict[str, float]] = {}
+    times: Times = {}
     settings: dict[str, str] = {}
     for workload in WORKLOADS:
         if options.only not in workload.name:
             continue
         entries: dict[str, Entry] = {}
         for shuffle in (True, False):
-            title = f"{workload.name}, batch {workload.batch}, {order_name(shuffle)}"
+            title = title_of(workload, shuffle)
             won = {name: entry.setting for name, entry in entries.items()}
             entries = swept(report, title, peers, workload, shuffle, won)
             epochs = {name: lambda e=e: drained(e.epoch) for name, e in entries.items()}
             seconds = measure(epochs, report.rounds)
-            summary[title] = tabled(report, title, entries, seconds)
+            times[workload, shuffle] = {
+                name: seconds[name].median / entry.records for name, entry in entries.items()
+            }
+            tabled(report, title, entries, seconds)
             if workload.name == MEMORY.name and shuffle:
                 settings = {name: entry.setting for name, entry in entries.items()}
-    summarised(report, summary)
+    summarised(report, times)
     if settings:
         memory(report, peers, settings)
     report.save()
@@ -237,17 +267,16 @@ def check_draws(output: np.ndarray, image: np.ndarray) -> None:
 # Tables.
 
 
-def order_name(shuffle: bool) -> str:
-    """What an order is called."""
-    return "shuffled" if shuffle else "sequential"
+def title_of(workload: Workload, shuffle: bool) -> str:
+    """What a workload is called in the order that it is read in."""
+    order = "shuffled" if shuffle else "sequential"
+    return f"{workload.name}, batch {workload.batch}, {order}"
 
 
 def tabled(
     report: Report, title: str, entries: dict[str, Entry], seconds: dict[str, Seconds]
-) -> dict[str, float]:
+) -> None:
     """One table; the time of dagrax relative to each contestant."""
-    a_record = {name: seconds[name].median / entry.records for name, entry in entries.items()}
-    relative = {name: a_record[OURS] / x for name, x in a_record.items()}
     heads = [
         "contestant",
         "setting that won",
@@ -258,26 +287,42 @@ def tabled(
         "first batch, s",
         f"{OURS} / this",
     ]
+    ours = seconds[OURS].median / entries[OURS].records
     rows = []
     for name, entry in entries.items():
         own = seconds[name]
         quartiles = f"{own.low * 1e3:.1f} to {own.high * 1e3:.1f}"
-        rate = f"{1 / a_record[name] / 1e3:.4g}k"
+        rate = entry.records / own.median
         times = [entry.records, own.median * 1e3, quartiles, entry.startup]
-        rows.append([name, entry.setting + entry.remark, rate, *times, f"{relative[name]:.2f}"])
+        setting = entry.setting + entry.remark
+        rows.append([name, setting, f"{rate / 1e3:.4g}k", *times, f"{ours * rate:.2f}"])
     report.table(title, heads, rows)
-    return relative
 
 
-def summarised(report: Report, summary: dict[str, dict[str, float]]) -> None:
+def summarised(report: Report, times: Times) -> None:
     """The time of dagrax relative to each contestant, for all workloads."""
-    names = list(dict.fromkeys(name for row in summary.values() for name in row if name != OURS))
+    names = list(dict.fromkeys(name for own in times.values() for name in own if name != OURS))
     rows = [
-        [title, *(f"{row[name]:.2f}" if name in row else "" for name in names)]
-        for title, row in summary.items()
+        [
+            title_of(*which),
+            *(f"{own[OURS] / own[name]:.2f}" if name in own else "" for name in names),
+        ]
+        for which, own in times.items()
     ]
     title = f"Time of {OURS} / time of each: below 1, dagrax is faster"
-    report.table(title, ["workload", *names], rows)
+    report.table(title, ["workload", *names], rows, bounds(times))
+
+
+def bounds(times: Times) -> list[Bound]:
+    """Those for which both sides were measured; where there are several workloads, of the worst."""
+    stated = []
+    for name, at_most, kind, ours, theirs in BOUNDS:
+        own = [w for w in WORKLOADS if w.name.startswith(KINDS[kind])]
+        pairs = [[times.get((w, order), {}).get(who) for who, order in (ours, theirs)] for w in own]
+        ratios = [one / other for one, other in pairs if one and other]
+        if len(ratios) == len(own):
+            stated.append(Bound(name, at_most, max(ratios)))
+    return stated
 
 
 # Memory, in processes of their own.

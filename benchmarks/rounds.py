@@ -1,6 +1,7 @@
 """Interleaved rounds: every contestant runs once a round, so that a slow moment hits all alike.
 
-The order is another one each round, for what a contestant leaves behind hits the next.
+The order is another one each round, for what a contestant leaves behind hits the next. What was
+measured goes into a report, and beside a figure the bound that dagrax sets itself for it.
 """
 
 import argparse
@@ -73,45 +74,72 @@ def print_peak() -> None:
     print(int(status.split("VmHWM:")[1].split()[0]) / 1000)
 
 
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """What a measure may be at most, and what it was."""
+
+    measure: str
+    at_most: float
+    seen: float
+
+
 class Report:
-    """The tables of one script: printed as Markdown, and saved as Markdown and JSON if asked."""
+    """The tables of one script: printed as Markdown, and saved as JSON if asked."""
 
     def __init__(self, name: str, doc: str, rounds: int, **more: Any):
         parser = argparse.ArgumentParser(
             description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds")
-        parser.add_argument("--save", type=Path, help="a folder for the tables (.md, .json)")
+        parser.add_argument("--save", type=Path, help="a folder for the tables, as JSON")
         for option, default in more.items():
             parser.add_argument(f"--{option}", type=type(default), default=default)
         self.options = parser.parse_args()
         self.rounds: int = self.options.rounds
         self._name = name
         self._tables: list[dict[str, Any]] = []
-        self._lines: list[str] = []
-        self.say(f"{machine()}; medians of {self.rounds} interleaved rounds.")
+        self.say(headline({"machine": machine(), "rounds": self.rounds}))
 
     def say(self, line: str) -> None:
         """A paragraph."""
-        self._put(line, "")
+        print(line, end="\n\n", flush=True)
 
-    def table(self, title: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table with a title above it; a float is shown with three significant digits."""
-        self._tables.append({"title": title, "heads": heads, "rows": rows})
-        lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in (heads, *rows)]
-        self._put(f"**{title}**", "", lines[0], "|---" * len(heads) + "|", *lines[1:], "")
+    def table(
+        self,
+        title: str,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        bounds: Sequence[Bound] = (),
+    ) -> None:
+        """A table with a title above it; a float is shown with three significant digits.
+
+        The `bounds` are for figures of this table; summary.py collects them from all scripts.
+        """
+        kept = [dataclasses.asdict(bound) for bound in bounds]
+        self._tables.append({"title": title, "heads": heads, "rows": rows, "bounds": kept})
+        self.say("\n".join(markdown(self._tables[-1])))
+        for bound in bounds:
+            self.say(f"{bound.measure}: {shown(bound.seen)}, at most {shown(bound.at_most)}.")
 
     def save(self) -> None:
-        """Write what was said and tabled so far, if `--save` asks for it."""
+        """Write what was tabled so far, if `--save` asks for it."""
         if folder := self.options.save:
             folder.mkdir(parents=True, exist_ok=True)
             content = {"machine": machine(), "rounds": self.rounds, "tables": self._tables}
             (folder / f"{self._name}.json").write_text(json.dumps(content, indent=1) + "\n")
-            (folder / f"{self._name}.md").write_text("\n".join(self._lines))
 
-    def _put(self, *lines: str) -> None:
-        self._lines.extend(lines)
-        print("\n".join(lines), flush=True)
+
+def headline(content: Mapping[str, Any]) -> str:
+    """Where and how often it was measured."""
+    return f"{content['machine']}; medians of {content['rounds']} interleaved rounds."
+
+
+def markdown(table: Mapping[str, Any]) -> list[str]:
+    """The lines of a table as Markdown, with its title."""
+    heads, *rows = (
+        "| " + " | ".join(map(_cell, row)) + " |" for row in (table["heads"], *table["rows"])
+    )
+    return [f"**{table['title']}**", "", heads, "|---" * len(table["heads"]) + "|", *rows]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:

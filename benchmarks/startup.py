@@ -1,8 +1,9 @@
-"""What comes before the first batch: the import, and the first call of a graph of 30 nodes.
+"""What comes before the first batch: the import, and the first call of a graph or a wide table.
 
 The first call traces and compiles. By hand it is one jitted function with the same 30 operations,
 over a permutation table that is compiled too; every round is a process of its own. The import is
-what `import dagrax.nnx_api` takes in a process that has imported flax, equinox and beartype.
+what `import dagrax.nnx_api` takes in a process that has imported flax, equinox and beartype. The
+wide table has 200 columns of float32, which come in batches of 64 or of 256.
 """
 
 import subprocess
@@ -10,9 +11,9 @@ import sys
 import time
 from typing import Any
 
-from rounds import Report, spread
+from rounds import Bound, Report, spread
 
-NODES, BATCH, RECORDS = 30, 64, 6400
+NODES, BATCH, RECORDS, COLUMNS = 30, 64, 6400, 200
 
 
 def first_by_hand() -> float:
@@ -80,6 +81,29 @@ def first_of_dagrax(*, construct: bool) -> float:
     return time.perf_counter() - start
 
 
+def first_of_columns(batch_size: int) -> float:
+    import jax
+    import numpy as np
+    from flax import nnx
+
+    from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
+
+    data = {f"column_{i}": np.ones(RECORDS, np.float32) for i in range(COLUMNS)}
+    source: MemorySource[Any] = MemorySource(
+        MemorySourceConfig(shuffle=True), data=data, rngs=nnx.Rngs(0)
+    )
+    pipeline: Pipeline[Any, Any] = Pipeline(
+        source=source,
+        stages=[lambda batch: {name: x * 2 for name, x in batch.items()}],
+        batch_size=batch_size,
+        rngs=nnx.Rngs(0),
+    )
+    warm_up()
+    start = time.perf_counter()
+    jax.block_until_ready(pipeline.step())
+    return time.perf_counter() - start
+
+
 def make_data() -> Any:
     import numpy as np
 
@@ -109,6 +133,8 @@ MODES = {
     "by hand: first call": first_by_hand,
     "dagrax: first step": lambda: first_of_dagrax(construct=False),
     "dagrax: constructor, checks, first step": lambda: first_of_dagrax(construct=True),
+    "200 columns, batch 64: first step": lambda: first_of_columns(64),
+    "200 columns, batch 256: first step": lambda: first_of_columns(256),
     "import dagrax.nnx_api, beyond flax, equinox, beartype": import_alone,
 }
 
@@ -129,13 +155,20 @@ def main() -> None:
         for mode in MODES:
             seconds[mode].append(in_process(mode))
     medians = {mode: spread(values) for mode, values in seconds.items()}
-    hand = medians["by hand: first call"][1]
+    ms = {mode: median * 1e3 for mode, (_, median, _) in medians.items()}
+    hand, step, whole, narrow, wide, imported = MODES
     report.table(
         "Before the first batch",
         ["", "ms", "quartiles", "/ by hand"],
         [
-            [mode, median * 1e3, f"{low * 1e3:.0f} to {high * 1e3:.0f}", median / hand]
-            for mode, (low, median, high) in medians.items()
+            [mode, ms[mode], f"{low * 1e3:.0f} to {high * 1e3:.0f}", ms[mode] / ms[hand]]
+            for mode, (low, _, high) in medians.items()
+        ],
+        [
+            Bound("first step of 30 nodes / first call by hand", 1.3, ms[step] / ms[hand]),
+            Bound("constructor and first step of 30 nodes / by hand", 1.3, ms[whole] / ms[hand]),
+            Bound("first step of 200 columns, batch 64 / 256", 1.5, ms[narrow] / ms[wide]),
+            Bound("import, beyond flax, equinox and beartype, ms", 100, ms[imported]),
         ],
     )
     report.save()

@@ -3,7 +3,7 @@
 2,048 images of 28x28 uint8, shuffled, batch 64, an epoch: a light augmentation (brightness) and a
 heavy one (noise of its own for every variant) delivered batch by batch, and an MLP trained in a
 `scan`. The runs one by one use one compiled program, into which each variant's values are put.
-Then the memory of 64 variants over a source of 100 MB, in processes of their own. Prints Markdown.
+Then the memory of 64 variants over a source of 100 MB, in processes of their own.
 """
 
 import collections
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rounds import Report, medians, peak_megabytes, print_peak
+from rounds import Bound, Report, medians, peak_megabytes, print_peak
 
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline, stack
 
@@ -206,12 +206,12 @@ def run_variants(megabytes: int) -> None:
 
 def memory(report: Report) -> None:
     small, large = (peak_megabytes(__file__, "peak", str(size)) for size in (1, 101))
-    state = 4 * FEATURES * 16 / 1e6
-    batch = 4 * BATCH * FEATURES / 1e6
-    report.say(
-        f"{VARIANTS} variants: 100 MB more of data take {large - small:.0f} MB more at the peak, "
-        f"{(large - small) / 100:.2f} of the data; allowed were 1.2, and beyond that "
-        f"{VARIANTS} x ({batch:.2f} MB batch + {state:.2f} MB state)."
+    more = (large - small) / 100
+    report.table(
+        f"Peak memory of {VARIANTS} variants, MB",
+        ["over 1 MB of data", "over 101 MB", "more / 100 MB"],
+        [[round(small), round(large), more]],
+        [Bound(f"memory that data take with {VARIANTS} variants / the data", 1.2, more)],
     )
 
 
