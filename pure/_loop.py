@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
+from ._flow._apart import apart
 from ._flow._batching import Cursor
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline, apply, output_failure
@@ -141,7 +142,8 @@ def _output(
     origin: Origin,
     key: PRNGKeyArray | None,
 ) -> Any:
-    return stream.marked(batch, apply(pipeline, batch, key=key, origin=origin))
+    output = stream.marked(batch, apply(pipeline, batch, key=key, origin=origin))
+    return apart(output, origin.offset)
 
 
 def pair(result: Any) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 from ._contract._check import Findings as Findings
 from ._contract._check import survey as survey
 from ._fingerprint import combined as combined
+from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
@@ -10,6 +11,7 @@ from ._graph._pipeline import declared as declared
 from ._loop import check_arguments as check_arguments
 from ._loop import pair as pair
 from ._loop import stepped as stepped
+from ._mesh import alike as alike
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
 from ._text import spec_text as spec_text

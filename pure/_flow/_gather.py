@@ -1,28 +1,44 @@
-from typing import Any
+"""Records by id: how the rows of a batch are read from the arrays that hold the data.
+
+By a loop of slices, or by one gather, whichever costs less; where the data are spread over devices,
+each gives what it has. Nothing of orders, epochs or stages is known here.
+"""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Shaped, UInt32
+from jax.sharding import NamedSharding
+from jaxtyping import Array, PyTree, UInt32
+
+from .._mesh import laid, rows_of
 
 # XLA:CPU takes a gather for a reading of all the data and shares it out among threads, which costs
-# more than the rows themselves where they are few and small. A loop of slices stays on one thread;
-# but data that are spread over devices would be brought together for it.
-_FEW, _SMALL = 128, 2**17  # rows, bytes
+# more than the rows themselves where they are few and small. A loop of slices stays on one thread.
+# But each loop takes long to compile, so that many fields are gathered; and data that are spread
+# over devices would be brought together for it.
+_FEW, _SMALL, _FIELDS = 128, 2**17, 4  # rows, bytes, arrays
 
 
-def gathered(
-    data: Shaped[Array, "records *record"], ids: UInt32[Array, " batch"]
-) -> Shaped[Array, "batch *record"]:
-    """The records of these ids, all of which are below the number of records."""
+def gathered(data: PyTree, ids: UInt32[Array, " batch"]) -> PyTree:
+    """The records of these ids, all of which are below the number of records.
+
+    Records that are spread over the Explicit axes of a mesh make batches that are: see `rows_of`.
+    """
+    many = len(jax.tree.leaves(data)) > _FIELDS
+    return jax.tree.map(lambda x: _rows(x, ids, many=many), data)
+
+
+def _rows(data: Array, ids: Array, *, many: bool) -> Array:
+    if laid(data) is not None:
+        return _at_once(data, ids, rows_of(data, ids.shape[0]))
     size = data.nbytes // data.shape[0] * ids.shape[0]
-    if ids.shape[0] > _FEW or size > _SMALL or jax.device_count() > 1:
+    if many or ids.shape[0] > _FEW or size > _SMALL or jax.device_count() > 1:
         return _at_once(data, ids)
     rows: Array = _differentiable(data, ids)
     return rows
 
 
-def _at_once(data: Array, ids: Array) -> Array:
-    return data.at[ids].get(mode="promise_in_bounds")
+def _at_once(data: Array, ids: Array, spread: NamedSharding | None = None) -> Array:
+    return data.at[ids].get(mode="promise_in_bounds", out_sharding=spread)
 
 
 # A derivative by the data would add each row to a new copy of all of them; and a loop over many
@@ -36,7 +52,9 @@ def _differentiable(data: Array, ids: Array) -> Array:
 
 
 @_differentiable.defjvp
-def _derivative(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+def _derivative(
+    primals: tuple[Array, Array], tangents: tuple[Array, object]
+) -> tuple[Array, Array]:
     ids, change = primals[1], jnp.asarray(tangents[0])
     return _differentiable(*primals), _at_once(change, ids)
 

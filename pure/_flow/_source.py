@@ -87,7 +87,7 @@ class ArraySource(AbstractSource[Batch]):
         return int(jax.tree.leaves(self.data)[0].shape[0])
 
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
-        rows: Batch = jax.tree.map(lambda x: gathered(x, ids), self.data)
+        rows: Batch = gathered(self.data, ids)
         return rows
 
 

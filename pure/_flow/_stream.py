@@ -9,12 +9,12 @@ from jaxtyping import Array, Bool, PyTree, UInt32
 
 from .._channels_last import canonical
 from .._random._origin import Origin
+from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_length
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
 from ._source import AbstractSource, Batch
 
-_NEVER = np.uint32(2**32 - 1)  # above every offset
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 
@@ -104,7 +104,7 @@ class Stream(eqx.Module, Generic[Batch]):
         epochs = epoch + jnp.arange(laps, dtype=jnp.uint32)
         within = positions % size if laps > 1 or isinstance(remainder, Pad) else positions
         ids = jax.vmap(lambda e: self.order.ids(within, e, size))(epochs)
-        ids = _computed(ids[lap, jnp.arange(length)] if laps > 1 else ids[0], offset)
+        ids = settled(ids[lap, jnp.arange(length)] if laps > 1 else ids[0], offset)
         return self.rows(ids, positions < size), Origin(
             ids=ids, lap=lap, epochs=epochs, offset=offset
         )
@@ -146,7 +146,8 @@ class Stream(eqx.Module, Generic[Batch]):
         def tick(state: tuple[Cursor, _Carry], _: None) -> tuple[tuple[Cursor, _Carry], _Y]:
             cursor, carry = state
             cursor, batch, origin = stream._take(cursor)
-            new, y = body(carry, batch, origin)
+            # Records of one axis are read in order, and fused with what comes after at no cost.
+            new, y = body(carry, apart(batch, origin.offset, axes=3), origin)
             check_carry(carry, new)
             return (cursor, new), y
 
@@ -209,17 +210,3 @@ def _check_valid_field(row: PyTree[Any], valid: str) -> None:
             f'remainder="pad" adds a field `{valid}`, which the data already have; rename theirs, '
             f'or pass remainder=Pad("{valid}_row").'
         )
-
-
-@jax.jit  # or each eager step would compile the branches anew
-def _computed(ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
-    # XLA:CPU fuses the order into the gather and evaluates it anew for each number that it reads.
-    # No fusion crosses a branch whose condition it cannot know. Ids in order are gathered too: a
-    # slice would be read anew by each stage that it can be fused into.
-    computed: Array = jax.lax.platform_dependent(
-        ids,
-        offset,
-        cpu=lambda ids, offset: jax.lax.cond(offset != _NEVER, lambda: ids, lambda: ids + 1),
-        default=lambda ids, offset: ids,
-    )
-    return computed

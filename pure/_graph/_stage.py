@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from .._mesh import alike
 from .._random._keys import RecordKeys
 from .._text import listed
 
@@ -98,7 +99,8 @@ class _PerRecord(eqx.Module):
     def __call__(self, *batches: Any, record_keys: RecordKeys | None = None) -> Any:
         if record_keys is None:
             return jax.vmap(self.fn)(*batches)
-        return jax.vmap(lambda key, *records: self.fn(*records, key=key))(record_keys, *batches)
+        keys = alike(record_keys, batches)
+        return jax.vmap(lambda key, *records: self.fn(*records, key=key))(keys, *batches)
 
 
 class _Bound(eqx.Module):

@@ -1,7 +1,12 @@
-"""A random number generator that XLA fuses into what is done with its numbers."""
+"""A random number generator that XLA fuses into what is done with its numbers.
+
+JAX knows it by its name, so that a saved key is found again. Nothing of pipelines is known here.
+"""
 
 import functools
 import math
+import sys
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -24,9 +29,11 @@ def fast_key(seed: int) -> PRNGKeyArray:
 
     It seeds a pipeline as `key=fast_key(0)` in the pure core and as
     `rngs=nnx.Rngs(pipeline=fast_key(0))`. The numbers differ from those of `jax.random.key(seed)`;
-    like them, they depend on nothing but the key, in any batch. `jax.random.poisson` takes JAX's
-    own keys alone. `jax.random.wrap_key_data` makes a key of its saved words again, given
-    `impl=jax.random.key_impl(fast_key(0))`.
+    like them, they depend on nothing but the key, in any batch. JAX knows the generator by its name
+    once `dagrax.pure` is imported: `jax.random.wrap_key_data(words, impl="threefry2x32-13")` makes
+    a key of its saved words again, as a checkpoint does. `jax.random.poisson` alone takes no keys
+    but JAX's own: give it
+    `jax.random.wrap_key_data(jax.random.key_data(key), impl="threefry2x32")`.
 
     It is Threefry-2x32 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2,
     3", SC 2011, with 13 rounds, from which on its authors' Random123 knows no statistical flaw.
@@ -77,8 +84,8 @@ def _random_bits(key: UInt32[Array, "2"], width: int, shape: tuple[int, ...]) ->
     return bits if width < 64 else (bits << 32) | second.astype(bits.dtype)
 
 
-def _fold_in(key: UInt32[Array, "2"], data: Any) -> UInt32[Array, "2"]:
-    return jnp.stack(_threefry(key, data, _FOLD_IN))
+def _fold_in(key: UInt32[Array, "2"], data: int | Words) -> UInt32[Array, "2"]:
+    return jnp.stack(_threefry(key, jnp.asarray(data), _FOLD_IN))
 
 
 def _split(key: UInt32[Array, "2"], shape: tuple[int, ...]) -> UInt32[Array, "*shape 2"]:
@@ -95,12 +102,26 @@ def _counter(shape: tuple[int, ...]) -> Words:
     return jax.lax.iota(np.uint32, size).reshape(shape)
 
 
-_FAST: Any = define_prng_impl(
-    key_shape=(2,),
-    seed=_seed,
-    split=_split,
-    random_bits=_random_bits,
-    fold_in=_fold_in,
-    name=_NAME,
-    tag=_NAME,
-)
+def _named() -> Hashable:
+    """The generator under its name in JAX's list of them, which a checkpoint looks into.
+
+    Only JAX's own modules can put it there, and which one does so differs between releases: it is
+    the one of the generators' type.
+    """
+    spec: Any = define_prng_impl(
+        key_shape=(2,),
+        seed=_seed,
+        split=_split,
+        random_bits=_random_bits,
+        fold_in=_fold_in,
+        name=_NAME,
+        tag=_NAME,
+    )
+    made = spec._impl
+    generators = sys.modules[type(made).__module__]
+    if _NAME not in generators.prngs:  # a second copy of this module takes the first one's
+        generators.register_prng(made)
+    return _NAME
+
+
+_FAST = _named()

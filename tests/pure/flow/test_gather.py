@@ -21,9 +21,8 @@ def make_data(shape: tuple[int, ...], dtype: Any = np.float32, records: int = RE
     return np.random.default_rng(0).uniform(0, 99, (records, *shape)).astype(dtype)
 
 
-def rows(data: jax.Array, ids: Any) -> jax.Array:
-    array: jax.Array = dp.ArraySource(data).rows(ids)
-    return array
+def rows(data: Any, ids: Any) -> Any:
+    return dp.ArraySource(data).rows(ids)
 
 
 def as_ids(ids: Any) -> jax.Array:
@@ -63,7 +62,7 @@ def test_rows_have_the_gradient_of_an_index(ids: Any, mapped: bool) -> None:
     weight = make_data((3,), records=several.size).reshape(*several.shape, 3)
 
     def loss(data: jax.Array) -> Any:
-        def one(ids: jax.Array) -> jax.Array:
+        def one(ids: jax.Array) -> Any:
             return rows(data, ids)
 
         read: Any = jax.vmap(one) if mapped else lambda ids: one(ids[0])[None]
@@ -126,6 +125,19 @@ def test_few_small_records_are_read_on_one_thread() -> None:
 )
 def test_many_or_large_records_are_gathered(data: Any, count: int) -> None:
     assert reads(text_of(rows, data, some(count))) == {"gather"}
+
+
+@pytest.mark.parametrize(("fields", "operation"), [(4, "dynamic-slice"), (5, "gather")])
+def test_item_20_the_rows_of_many_fields_are_gathered(fields: int, operation: str) -> None:
+    # A loop takes long to compile: 200 of them took six times as long as 200 gathers.
+    names = [f"column {i}" for i in range(fields)]
+    column = jax.ShapeDtypeStruct((10**5,), jnp.float32)
+    text = text_of(rows, dict.fromkeys(names, column), some(64))
+    assert reads(text) - {"while"} == {operation}
+    data = {name: make_data(()) + i for i, name in enumerate(names)}
+    read = jax.jit(rows)({name: jnp.asarray(x) for name, x in data.items()}, as_ids(FEW))
+    for name, column in data.items():
+        np.testing.assert_array_equal(read[name], column[FEW])
 
 
 def test_several_batches_of_few_records_are_one_gather() -> None:

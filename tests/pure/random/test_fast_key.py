@@ -3,6 +3,7 @@
 import functools
 import runpy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -167,9 +168,54 @@ def test_a_key_returns_from_its_words() -> None:
     np.testing.assert_array_equal(jax.random.bits(again), jax.random.bits(KEY))
 
 
+NAME = "threefry2x32-13"
+
+
+def test_item_37_jax_knows_the_generator_by_its_name() -> None:
+    assert jax.random.key_impl(KEY) == NAME
+    assert jax.random.key(7, impl=NAME).dtype == KEY.dtype
+    np.testing.assert_array_equal(WORDS(jax.random.key(7, impl=NAME)), WORDS(KEY))
+    np.testing.assert_array_equal(
+        WORDS(jax.random.wrap_key_data(WORDS(KEY), impl=NAME)), WORDS(KEY)
+    )
+
+
+BY_NAME = """
+import jax, jax.numpy as jnp
+words = jnp.asarray([0, 7], jnp.uint32)
+import dagrax.pure as dp
+"""
+CALLS = [
+    f'1 / bool((jax.random.wrap_key_data(words, impl="{NAME}") == dp.fast_key(7)).all())',
+    'jax.random.poisson(jax.random.wrap_key_data(words, impl="threefry2x32"), 3.0)',
+]
+
+
+def test_item_37_importing_the_core_is_enough_to_name_it() -> None:
+    assert told(BY_NAME, CALLS) == {call: ("nothing", "") for call in CALLS}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a template", "no template"])
+def test_item_37_orbax_restores_a_fast_key_and_the_model_beside_it(
+    tmp_path: Path, named: bool
+) -> None:
+    import orbax.checkpoint as ocp  # slow to import, and asked for by flax alone
+
+    tree = {"seed": KEY, "seeds": jax.random.split(KEY, 3), "w": jnp.arange(4.0)}
+    with ocp.StandardCheckpointer() as saver:
+        saver.save(tmp_path / "saved", tree)
+    template = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree) if named else None
+    with ocp.StandardCheckpointer() as restorer:
+        found = restorer.restore(tmp_path / "saved", template)
+    np.testing.assert_array_equal(found["w"], tree["w"])
+    for name in ("seed", "seeds"):
+        assert found[name].dtype == KEY.dtype
+        np.testing.assert_array_equal(WORDS(found[name]), WORDS(tree[name]))
+
+
 def test_a_second_copy_of_the_module_makes_keys_that_draw_alike() -> None:
     other = runpy.run_path(str(_fast_key.__file__))["fast_key"](7)
-    assert other.dtype != KEY.dtype
+    assert other.dtype == KEY.dtype
     keys = dp.Pipeline.linear([lambda batch, *, record_keys: record_keys])
     own, others = (dp.apply(keys, ZEROS, key=key) for key in (KEY, other))
     assert others.dtype == other.dtype
