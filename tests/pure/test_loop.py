@@ -3,7 +3,6 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dagrax.pure as dp
+from tests.counting import counted, unlike_any
 from tests.paths import (
     EAGER,
     SCANS,
@@ -25,7 +25,17 @@ from tests.paths import (
     by_step,
     place,
 )
-from tests.zoo import REMAINDERS, Batch, Case, Graph, Mix, assert_same, diamond, graphs, records
+from tests.zoo import (
+    REMAINDERS,
+    Case,
+    Graph,
+    Mix,
+    Times,
+    assert_same,
+    diamond,
+    graphs,
+    records,
+)
 
 KEY = jax.random.key(11)
 
@@ -202,35 +212,20 @@ def test_an_error_inside_the_step_function_tells_what_it_was_called_with() -> No
 # Compilations
 
 
-class Counted(eqx.Module):
-    """Counts how often it is traced."""
-
-    gain: jax.Array
-    traces: list[None] = eqx.field(static=True)
-
-    def __call__(self, batch: Batch) -> Batch:
-        self.traces.append(None)
-        return {"x": batch["x"] * self.gain}
-
-
-class Tally(list[None]):
-    """A list that a static field can hold."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
-
-
-def counted(gain: float, traces: Tally) -> dp.Pipeline:
-    return dp.Pipeline.linear([Counted(jnp.float32(gain), traces)])
+def gained(count: int) -> list[dp.Pipeline]:
+    """Pipelines that differ in a number, and in more from those of any other test."""
+    same = unlike_any()
+    return [dp.Pipeline.linear([same, Times(jnp.float32(gain))]) for gain in range(count)]
 
 
 @pytest.mark.parametrize("case", [Case(7, 3, "carry"), Case(6, 3, "partial")], ids=str)
-def test_a_compiled_step_is_traced_once_for_all_epochs_and_parameters(case: Case) -> None:
-    traces, step, cursor = Tally(), jax.jit(dp.step), case.start()
-    for gain in range(8):
-        cursor, _ = step(counted(gain, traces), case.stream(["x"]), cursor)
+def test_a_compiled_step_is_compiled_once_for_all_epochs_and_parameters(case: Case) -> None:
+    step, cursor, stream, pipelines = jax.jit(dp.step), case.start(), case.stream(["x"]), gained(8)
+    with counted() as seen:
+        for pipeline in pipelines:
+            cursor, _ = step(pipeline, stream, cursor)
     assert place(cursor)[0] >= 3
-    assert len(traces) == 1
+    assert len(seen.compiled) == 1
 
 
 @pytest.mark.parametrize(
@@ -239,37 +234,35 @@ def test_a_compiled_step_is_traced_once_for_all_epochs_and_parameters(case: Case
     ids=str,
 )
 def test_epochs_compile_once_and_once_more_for_a_short_batch(case: Case, compilations: int) -> None:
-    traces, cursor, seen = Tally(), case.start(), []
-    for gain in range(4):
-        steps = list(dp.epoch(counted(gain, traces), case.stream(["x"]), cursor))
-        seen += [float(abs(batch["x"]).sum()) for _, batch in steps]
-        cursor = steps[-1][0]
+    cursor, stream, pipelines, last = case.start(), case.stream(["x"]), gained(4), []
+    with counted() as seen:
+        for pipeline in pipelines:
+            *_, (cursor, batch) = dp.epoch(pipeline, stream, cursor)
+            last.append(batch["x"])
     assert place(cursor) == (4, 0)
-    assert len(traces) == compilations
-    assert seen[0] == 0.0 < seen[-1]
+    assert len(seen.compiled) == compilations
+    assert [bool(np.any(x)) for x in last] == [False, True, True, True]
 
 
-def test_a_compiled_scan_is_traced_once_for_all_cursors_and_parameters() -> None:
-    case, traces = Case(7, 3, "carry"), Tally()
+def test_a_compiled_scan_is_compiled_once_for_all_cursors_and_parameters() -> None:
+    case, zero, pipelines = Case(7, 3, "carry"), jnp.float32(0), gained(3)
     scan = jax.jit(dp.scan, static_argnums=0, static_argnames="length")
-    cursor = case.start()
-    for gain in range(3):
-        cursor, _, _ = scan(
-            totals, jnp.float32(0), counted(gain, traces), case.stream(["x"]), cursor, length=4
-        )
+    cursor, stream = case.start(), case.stream(["x"])
+    with counted() as seen:
+        for pipeline in pipelines:
+            cursor, _, _ = scan(totals, zero, pipeline, stream, cursor, length=4)
     assert place(cursor) == (5, 1)
-    assert len(traces) == 1
+    assert len(seen.compiled) == 1
 
 
-def test_an_eager_step_compiles_nothing_once_it_has_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_eager_step_compiles_nothing_once_it_has_run() -> None:
     # A shape of its own, so that no other test has compiled it.
     case, pipeline = Case(53, 17, "carry"), dp.Pipeline.linear([same])
     stream, cursor = case.stream(["x"]), case.start()
-    with jax.log_compiles():
-        for compiles in (True, False, False):
-            caplog.clear()
+    for compiles in (True, False, False):
+        with counted() as seen:
             cursor, _ = dp.step(pipeline, stream, cursor)
-            assert ("Finished XLA compilation" in caplog.text) == compiles
+        assert bool(seen.compiled) == compiles
 
 
 # Where the data are
