@@ -1,11 +1,15 @@
+"""Short digests of what decides the batches to come, so that a saved place finds its pipeline.
+
+Digests are compared by whoever restores; here they are only made.
+"""
+
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline
@@ -41,11 +45,11 @@ def combined(fingerprints: Sequence[dict[str, str]]) -> dict[str, str]:
     return {name: first[name] if len({*x}) == 1 else _digest(*x) for name, x in every.items()}
 
 
-def _content(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
+def _content(leaf: Array | np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
     return str(leaf.dtype), array.shape, array.tobytes()
 
 
-def _digest(*parts: Any) -> str:
+def _digest(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()

@@ -1,18 +1,23 @@
+"""Many pytrees of one structure as one, with a leading axis of variants; functions mapped over it.
+
+What differs between them otherwise is told by its place. Neither graphs nor loops are known here.
+"""
+
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from ._flow._batching import Cursor
 from ._flow._source import AbstractSource
-from ._text import listed, near, spec_text
+from ._text import listed, near, of_type, spec_text
 
 _Tree = TypeVar("_Tree")
 ARRAYS = (np.generic, np.ndarray, jax.Array)
@@ -28,10 +33,7 @@ def stack(variants: Sequence[_Tree]) -> _Tree:
     of arrays and numbers, naming each place with both values; for sources of other arrays.
     """
     if not isinstance(variants, list | tuple):
-        raise TypeError(
-            f"variants is of type {type(variants).__name__}; expected a list of pytrees: write "
-            "stack([a, b])."
-        )
+        raise TypeError(of_type("variants", variants, "a list of pytrees: write stack([a, b])."))
     if not variants:
         raise ValueError("There are no variants to stack; pass at least one.")
     first, *others = variants
@@ -68,7 +70,7 @@ def select(variants: _Tree, index: int | Int[Array, ""]) -> _Tree:
     return one
 
 
-def variant_axes(variants: Any) -> Any:
+def variant_axes(variants: PyTree) -> PyTree:
     """The `in_axes` of a stack for `jax.vmap`: 0 for each array, None for sources and the rest."""
     return jax.tree.map(
         lambda x: 0 if eqx.is_array(x) or isinstance(x, np.ndarray) else None,
@@ -78,8 +80,8 @@ def variant_axes(variants: Any) -> Any:
 
 
 def vmap_variants(
-    fn: Callable[..., Any], *, vary: Sequence[str] | None = None
-) -> Callable[..., Any]:
+    fn: Callable[..., PyTree], *, vary: Sequence[str] | None = None
+) -> Callable[..., PyTree]:
     """`fn` for all variants at once: `vmap_variants(step)(pipelines, stream, cursor)`.
 
     `vary` names the parameters whose arguments are stacks; the others are shared. By default it is
@@ -103,14 +105,14 @@ def vmap_variants(
         )
 
     @functools.wraps(fn)
-    def mapped(*args: Any, **kwargs: Any) -> Any:
+    def mapped(*args: PyTree, **kwargs: PyTree) -> PyTree:
         bound = signature.bind(*args, **kwargs)
         stacks = {name: bound.arguments[name] for name in names if name in bound.arguments}
         _count(stacks, f" in {listed(names)}", ", and name the arguments that are stacks in `vary`")
         arrays, fixed = eqx.partition(stacks, eqx.is_array_like)
-        puts_back: list[Callable[..., Any]] = []
+        puts_back: list[Callable[..., PyTree]] = []
 
-        def one(arrays: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+        def one(arrays: dict[str, PyTree]) -> tuple[list[Cursor], list[PyTree]]:
             bound.arguments.update(eqx.combine(arrays, fixed))
             cursors, others, put_back = _sorted_out(fn(*bound.args, **bound.kwargs))
             puts_back.append(put_back)
@@ -124,7 +126,7 @@ def vmap_variants(
     return mapped
 
 
-def _sorted_out(output: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
+def _sorted_out(output: PyTree) -> tuple[list[Cursor], list[PyTree], Callable[..., PyTree]]:
     """Cursors, arrays, and a function that puts these back among the rest, such as functions."""
     leaves, structure = jax.tree.flatten(output, is_leaf=_is_cursor)
     kinds = ["cursor" if _is_cursor(x) else "array" * eqx.is_array_like(x) for x in leaves]
@@ -134,7 +136,7 @@ def _sorted_out(output: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
     )
     rest = [None if kind else x for x, kind in zip(leaves, kinds, strict=True)]
 
-    def put_back(cursors: list[Any], arrays: list[Any]) -> Any:
+    def put_back(cursors: list[Cursor], arrays: list[PyTree]) -> PyTree:
         found = {"cursor": iter(cursors), "array": iter(arrays)}
         pairs = zip(kinds, rest, strict=True)
         return jax.tree.unflatten(structure, [next(found[k]) if k else x for k, x in pairs])
@@ -142,13 +144,13 @@ def _sorted_out(output: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
     return cursors, arrays, put_back
 
 
-def _stacked(first: Any, *others: Any) -> Any:
+def _stacked(first: PyTree, *others: PyTree) -> PyTree:
     if isinstance(first, NUMBERS):
         return jnp.stack([jnp.asarray(x) for x in (first, *others)])
     return first
 
 
-def _count(stacks: dict[str, Any], where: str = "", hint: str = "") -> int:
+def _count(stacks: dict[str, PyTree], where: str = "", hint: str = "") -> int:
     counts: dict[int | None, str] = {}
     for name, stacked in stacks.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(stacked, is_leaf=_is_source):
@@ -175,7 +177,7 @@ def told_apart(differences: Iterable[tuple[int, tuple[str, str, str]]]) -> str:
 
 
 def differences(
-    a: Any, b: Any, place: str = "", *, kinds: tuple[type, ...] = NUMBERS
+    a: PyTree, b: PyTree, place: str = "", *, kinds: tuple[type, ...] = NUMBERS
 ) -> Iterator[tuple[str, str, str]]:
     """Where two pytrees differ in anything but the values of leaves of these kinds; both values.
 
@@ -212,7 +214,7 @@ def differences(
         yield here, repr(a), repr(b)
 
 
-def _static(a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:
+def _static(a: PyTree, b: PyTree) -> Iterator[tuple[str, object, object]]:
     if dataclasses.is_dataclass(a):
         for field in dataclasses.fields(a):
             if field.metadata.get("static"):
@@ -221,14 +223,14 @@ def _static(a: Any, b: Any) -> Iterator[tuple[str, Any, Any]]:
         yield "func", a.func, b.func
 
 
-def _children(tree: Any) -> dict[str, Any]:
+def _children(tree: PyTree) -> dict[str, PyTree]:
     below = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: x is not tree)
     return {jax.tree_util.keystr(path): child for path, child in below if path}
 
 
-def _is_source(x: Any) -> bool:
+def _is_source(x: object) -> bool:
     return isinstance(x, AbstractSource)
 
 
-def _is_cursor(x: Any) -> bool:
+def _is_cursor(x: object) -> bool:
     return isinstance(x, Cursor)

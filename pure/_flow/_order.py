@@ -1,4 +1,7 @@
-"""Orders: which record stands at which position of an epoch."""
+"""Orders: which record stands at which position of an epoch.
+
+Computed in the graph, for the positions asked for, without a table. Batches are not known here.
+"""
 
 import abc
 import math

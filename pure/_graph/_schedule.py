@@ -1,3 +1,8 @@
+"""The static order of a graph's nodes, and everything that can be wrong with one.
+
+Only names are known here: no stages, no batches, no arrays.
+"""
+
 import dataclasses
 import graphlib
 import heapq
@@ -21,7 +26,7 @@ class Schedule:
     sink: str
     order: tuple[str, ...]
 
-    def __init__(self, edges: Mapping[str, Sequence[str]], sink: str):
+    def __init__(self, edges: Mapping[str, Sequence[str]], sink: str) -> None:
         raise_failures(graph_failures(list(edges), edges, sink))
         frozen = tuple((name, tuple(before)) for name, before in edges.items())
         object.__setattr__(self, "edges", frozen)

@@ -1,23 +1,31 @@
+"""What a stage is: any callable pytree, read by its own signature, named after its type.
+
+The graph that it stands in is not known here, nor batches: only how one stage wants to be called.
+"""
+
 import difflib
 import functools
 import inspect
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from .._mesh import alike
 from .._random._keys import RecordKeys
 from .._text import listed
 
+Stage: TypeAlias = Callable[..., Any]
+
 RANDOM = ("key", "record_keys")
 
 
-def as_stage(stage: Callable[..., Any]) -> Callable[..., Any]:
+def as_stage(stage: Stage) -> Stage:
     """A callable as a pytree: its leaves are its own arrays, those that a functools.partial binds
     to it, or those of the object whose method it is; a function has none."""
     if not jax.tree_util.all_leaves([stage]):
@@ -31,7 +39,7 @@ def as_stage(stage: Callable[..., Any]) -> Callable[..., Any]:
     return _Bound(stage)  # `Partial` would hide the signature
 
 
-def random_arguments(stage: Callable[..., Any], *, required: bool = False) -> tuple[str, ...]:
+def random_arguments(stage: Stage, *, required: bool = False) -> tuple[str, ...]:
     """Which keys a stage declares: `key`, one a batch, and `record_keys`, one a record.
 
     With `required`, only those without a default.
@@ -51,7 +59,7 @@ def random_arguments(stage: Callable[..., Any], *, required: bool = False) -> tu
     return tuple(name for name in declared if name in needed and name not in own)
 
 
-def arity_failure(name: str, stage: Callable[..., Any], predecessors: Sequence[str]) -> str | None:
+def arity_failure(name: str, stage: Stage, predecessors: Sequence[str]) -> str | None:
     """Why `stage` cannot be called with one argument for each predecessor, if it cannot."""
     signature = signature_of(stage)
     count = max(1, len(predecessors))
@@ -84,7 +92,7 @@ def _mend(signature: inspect.Signature) -> str:
     return ""
 
 
-def per_record(fn: Callable[..., Any]) -> Callable[..., Any]:
+def per_record(fn: Stage) -> Stage:
     """A stage that maps `fn`, a function of one record, over the records of its batches.
 
     If `fn` declares a keyword `key`, it is given its record's own key. Gradients flow through
@@ -94,9 +102,9 @@ def per_record(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _PerRecord(eqx.Module):
-    fn: Callable[..., Any]
+    fn: Stage
 
-    def __call__(self, *batches: Any, record_keys: RecordKeys | None = None) -> Any:
+    def __call__(self, *batches: PyTree, record_keys: RecordKeys | None = None) -> PyTree:
         if record_keys is None:
             return jax.vmap(self.fn)(*batches)
         keys = alike(record_keys, batches)
@@ -104,30 +112,30 @@ class _PerRecord(eqx.Module):
 
 
 class _Bound(eqx.Module):
-    fn: Callable[..., Any] = eqx.field(static=True)
+    fn: Stage = eqx.field(static=True)
 
-    def __call__(self, *batches: Any, **keys: Any) -> Any:
+    def __call__(self, *batches: PyTree, **keys: object) -> PyTree:
         return self.fn(*batches, **keys)
 
 
-def _arrays_only(tree: Any) -> bool:
+def _arrays_only(tree: PyTree) -> bool:
     leaves = jax.tree.leaves(tree)
     return bool(leaves) and all(isinstance(x, jax.Array | np.ndarray) for x in leaves)
 
 
-def is_per_record(stage: Callable[..., Any]) -> bool:
+def is_per_record(stage: Stage) -> bool:
     """Whether a stage maps a function of one record."""
     return isinstance(stage, _PerRecord)
 
 
-def bare(stage: Callable[..., Any]) -> Callable[..., Any]:
+def bare(stage: Stage) -> Stage:
     """The function or the module inside `per_record` and functools.partial."""
     while isinstance(stage, _PerRecord | _Bound | functools.partial):  # jax's Partial is one
         stage = stage.func if isinstance(stage, functools.partial) else stage.fn
     return stage
 
 
-def signature_of(stage: Callable[..., Any]) -> inspect.Signature | None:
+def signature_of(stage: Stage) -> inspect.Signature | None:
     """How a stage is called, or for `per_record` its function; None where that cannot be read."""
     try:
         return inspect.signature(_mapped(stage))
@@ -135,13 +143,13 @@ def signature_of(stage: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _mapped(stage: Callable[..., Any]) -> Callable[..., Any]:
+def _mapped(stage: Stage) -> Stage:
     while isinstance(stage, _PerRecord | _Bound):
         stage = stage.fn
     return stage
 
 
-def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
+def stage_names(stages: Sequence[Stage]) -> tuple[str, ...]:
     """Name stages after their type, `noise`, `noise_1`, …: each type is counted on its own, so a
     stage put in between renames no stage of another type."""
     names: dict[str, None] = {}
@@ -152,7 +160,7 @@ def stage_names(stages: Sequence[Callable[..., Any]]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def type_name(stage: Callable[..., Any]) -> str:
+def type_name(stage: Stage) -> str:
     """The name of a function, or of the type of any other stage, as its author wrote it."""
     if isinstance(stage := bare(stage), type):
         return stage.__name__

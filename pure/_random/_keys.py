@@ -1,3 +1,8 @@
+"""The key of a draw: a function of seed, node, epoch and record id, and of nothing else.
+
+Batches, streams and stages are not known here.
+"""
+
 import hashlib
 
 import jax

@@ -1,3 +1,8 @@
+"""Where the records of a batch come from: what passes from the stream to the draws.
+
+Neither knows the other; this is all that they share.
+"""
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, UInt32

@@ -141,6 +141,27 @@ def test_a_file_is_read_in_one_sitting(side: str) -> None:
     assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
+@pytest.mark.parametrize(("side", "most"), [("pure", 0.08)])
+def test_few_parameters_and_results_may_be_anything(side: str, most: float) -> None:
+    loose = [
+        annotation is None
+        or "Any" in {x.id for x in ast.walk(annotation) if isinstance(x, ast.Name)}
+        for name in files(side)
+        for annotation in annotations(tree_of(name))
+    ]
+    assert sum(loose) / len(loose) <= most
+
+
+def annotations(tree: ast.Module) -> Iterator[ast.expr | None]:
+    """The annotations of all parameters and results, None where there is none."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            own = node.args
+            every = [*own.posonlyargs, *own.args, *own.kwonlyargs, own.vararg, own.kwarg]
+            yield from (x.annotation for x in every if x and x.arg not in ("self", "cls"))
+            yield node.returns
+
+
 def test_the_core_shows_few_names() -> None:
     shown = {
         alias.asname or alias.name
