@@ -30,9 +30,6 @@ def line(stages=(crop,), data=data, **options):
     options = {"source": memory(data), "batch_size": 4, "rngs": nnx.Rngs(0), **options}
     return Pipeline(stages=stages, **options)
 
-run = lambda stage, **options: line([stage], **options).step()
-changed = lambda **nodes: (lambda p: (p.nodes.update(nodes), p.step()))(line())
-emptied = lambda: (lambda p: (p.nodes.clear(), p.step()))(line())
 redone = lambda name, value: (lambda p: (setattr(p.source, name, value), p.step()))(line())
 """
 
@@ -102,42 +99,6 @@ STAGES = {
         "  - node `noise` (NoiseOperator) fails on input `element` (from `lambda`), one record, "
         "f32[]: TypeError: NoiseOperator takes a dict of fields, but was given an array; put a "
         "stage before it that returns a dict.",
-    ),
-    "run(lambda batch: None)": (
-        "ValueError",
-        "The graph cannot be built:\n"
-        "  - node `lambda` returned None; expected a batch, a pytree of arrays. Is a `return` "
-        "missing?",
-    ),
-    'run(lambda batch: 3, remainder="pad")': (
-        "ValueError",
-        "The graph cannot be built:\n"
-        '  - node `lambda`: remainder="pad" hands out the field `valid` with each batch, but the '
-        "pipeline returned int; return a dict from the sink, or choose another remainder, such as "
-        '"drop".',
-    ),
-    "changed(scale=3)": (
-        "TypeError",
-        "Node `scale` is 3 of type int, which cannot be called; pass a function, or give its "
-        "class a `__call__`.",
-    ),
-    "changed(scale=lambda a, b: a)": (
-        "ValueError",
-        "The graph cannot be built:\n"
-        "  - node `scale` is called with 1 input (the source), but its signature is (a, b); "
-        "change its parameters or its entry in `edges`.",
-    ),
-    "changed(other=crop)": (
-        "ValueError",
-        "The graph cannot be built:\n"
-        "  - node `other` has no entry in `edges`; add `'other': []` to read the source, or list "
-        "its predecessors.",
-    ),
-    "emptied()": (
-        "ValueError",
-        "The graph cannot be built:\n"
-        "  - `edges` has the key `scale`, which is not a node. The nodes are none.\n"
-        "  - the sink `scale` is not a node. The nodes are none.",
     ),
     'redone("data", data)': (
         "TypeError",

@@ -11,11 +11,6 @@ source = dp.ArraySource({"x": np.zeros(6, np.float32)})
 """
 
 WRONG = {
-    'dp.apply(dp.Pipeline.linear([lambda batch: "x"]), {})': (
-        "TypeError",
-        "Node `lambda` returned a str in its output; expected a batch, a pytree of arrays. Return "
-        "arrays alone.",
-    ),
     'dp.ArraySource({"x": np.array([1e300])})': (
         "ValueError",
         "Field `x` holds numbers from 0.0 to 1e+300, which float32 cannot hold; re-scale them, or "
