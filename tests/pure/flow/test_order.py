@@ -192,29 +192,6 @@ def test_ids_are_uint32_under_strict_promotion_with_and_without_64_bit_types(x64
     np.testing.assert_array_equal(ids, expected)
 
 
-# Errors
-
-
-@pytest.mark.parametrize("order", [dp.Sequential(), shuffled()], ids=["Sequential", "Shuffled"])
-@pytest.mark.parametrize(
-    ("size", "mend"),
-    [
-        (-1, "Give the source a record."),
-        (0, "Give the source a record."),
-        (2**31, "Split the source into smaller ones."),
-    ],
-)
-def test_a_size_out_of_range_is_named_with_its_mend(
-    order: dp.Sequential | dp.Shuffled, size: int, mend: str
-) -> None:
-    with pytest.raises(ValueError) as error:
-        ids_at(order, np.zeros(1, np.uint32), size)
-    assert str(error.value) == (
-        f"`{type(order).__name__}.ids` was passed `size={size}`; "
-        f"expected a number of records from 1 to 2147483647. {mend}"
-    )
-
-
 # Statistics: seeds are fixed, so that a result is a fact and not a chance
 
 

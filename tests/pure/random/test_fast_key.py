@@ -70,50 +70,6 @@ def test_wide_numbers_are_whole_blocks() -> None:
     assert large.tolist() == [256, 3]
 
 
-def test_more_numbers_than_a_key_has_are_refused() -> None:
-    expected = (
-        "8589934592 numbers were asked of one fast key, which has 2**32; split the key, and draw "
-        "a part from each."
-    )
-    with pytest.raises(ValueError) as error:
-        jax.random.bits(KEY, (2**17, 2**16))
-    assert str(error.value) == expected
-
-
-WRONG = {
-    "dp.fast_key(0.5)": (
-        "TypeError",
-        "seed is 0.5 of type float; expected an int: write fast_key(0).",
-    ),
-    "dp.fast_key(True)": (
-        "TypeError",
-        "seed is True of type bool; expected an int: write fast_key(0).",
-    ),
-    "dp.fast_key(np.zeros(2, np.uint32))": (
-        "TypeError",
-        "seed is array([0, 0], dtype=uint32) of type ndarray; expected an int: write fast_key(0).",
-    ),
-    "dp.fast_key(-1)": ("ValueError", "seed is -1; expected an int from 0 to 2**32 - 1."),
-    "dp.fast_key(2**32)": (
-        "ValueError",
-        "seed is 4294967296; expected an int from 0 to 2**32 - 1.",
-    ),
-    "dp.fast_key(np.int64(3))": ("nothing", ""),
-}
-
-
-@pytest.fixture(scope="module")
-def answers() -> dict[str, tuple[str, str]]:
-    return told("import numpy as np\nimport dagrax.pure as dp", WRONG)
-
-
-@pytest.mark.parametrize("call", WRONG)
-def test_a_wrong_seed_is_named_with_what_was_expected(
-    answers: dict[str, tuple[str, str]], call: str
-) -> None:
-    assert answers[call] == WRONG[call]
-
-
 # A key like any other
 
 
