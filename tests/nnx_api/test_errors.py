@@ -50,7 +50,7 @@ SOURCES = {
     ),
     'memory({"x": np.zeros((0, 2))})': (
         "ValueError",
-        "The data hold zero records (field `x` has shape (0, 2)); pass at least one.",
+        "The data hold zero records (field `x` is f32[0,2]); pass at least one.",
     ),
     'memory({"x": np.zeros(3), "y": np.zeros(4)})': (
         "ValueError",
@@ -74,17 +74,17 @@ SOURCES = {
     ),
     'memory("images")': (
         "TypeError",
-        "Field `data` is an array of dtype <U6; expected numbers or booleans. Encode the field as"
-        " integers, or drop it.",
+        "data is of type str; expected an array whose leading axis is the records: read a file by "
+        "np.load(path), encode text as integers.",
     ),
     "MemorySource(True, data=data)": (
         "TypeError",
-        "config is True of type bool; expected a MemorySourceConfig: "
-        "MemorySource(MemorySourceConfig(shuffle=True), data=…, rngs=nnx.Rngs(0)).",
+        "config is of type bool; expected a MemorySourceConfig, or none: write "
+        "MemorySource(data=…, shuffle=True, rngs=…).",
     ),
     "MemorySource(MemorySourceConfig(shuffle=True), data=data)": (
         "ValueError",
-        "MemorySourceConfig(shuffle=True) needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.",
+        "A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.",
     ),
     "MemorySource(data=data, rngs=0)": (
         "TypeError",

@@ -1,3 +1,5 @@
+"""Records by id: as they stand in the data, refused where they are none."""
+
 from typing import Any, NamedTuple
 
 import jax
@@ -107,12 +109,12 @@ def test_the_largest_integers_of_32_bits_fit() -> None:
         (
             {"x": np.zeros((0, 2))},
             ValueError,
-            "The data hold zero records (field `x` has shape (0, 2)); pass at least one.",
+            "The data hold zero records (field `x` is f32[0,2]); pass at least one.",
         ),
         (
             np.zeros(0),
             ValueError,
-            "The data hold zero records (field `data` has shape (0,)); pass at least one.",
+            "The data hold zero records (field `data` is f32[0]); pass at least one.",
         ),
         (
             {"x": np.zeros(3), "scale": 2.0},
@@ -136,13 +138,13 @@ def test_the_largest_integers_of_32_bits_fit() -> None:
             {"day": np.array(["2024-01-01"], "datetime64[D]")},
             TypeError,
             "Field `day` is an array of dtype datetime64[D]; expected numbers or booleans. "
-            "Encode the field as integers, or drop it.",
+            "Write it from a start on: (x - x.min()) / np.timedelta64(1, 's').",
         ),
         (
             {"x": np.ma.masked_less(np.arange(4), 2)},
             TypeError,
             "Field `x` is a masked array, whose mask a source would lose; pass "
-            "array.filled(value), and the mask as a field of its own.",
+            "x.filled(value), and the mask as a field of its own.",
         ),
         (
             {"user": np.array([0, 2**31])},
