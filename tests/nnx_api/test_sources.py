@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
 from tests.nnx_zoo import PATHS, Path, same, xs
-from tests.plainly import told
 
 
 def over(data: Any, *stages: Any, batch_size: int = 2) -> Pipeline:
@@ -81,103 +79,6 @@ def test_a_stream_of_its_own_name_seeds_each_kind_of_draw() -> None:
     Pipeline(source=source, stages=[lambda b: b], batch_size=9, rngs=rngs)
 
 
-BAD_DATA: list[tuple[Any, type[Exception], str]] = [
-    (
-        [],
-        ValueError,
-        "The data are an empty list; pass at least one record.",
-    ),
-    (
-        {},
-        ValueError,
-        "The data {} hold no arrays; pass a pytree of arrays, such as "
-        '{"image": images, "label": labels}.',
-    ),
-    (
-        {"x": np.zeros((0, 3))},
-        ValueError,
-        "The data hold zero records (field `x` is f32[0,3]); pass at least one.",
-    ),
-    (
-        {"x": np.zeros(3), "y": {"z": np.zeros(4)}},
-        ValueError,
-        "The fields differ in their number of records: `x` has 3, `y/z` has 4. Give all of them "
-        "the same leading axis.",
-    ),
-    (
-        {"x": np.zeros(3), "y": 1.0},
-        ValueError,
-        "Field `y` is a scalar; expected an array whose leading axis is the records. "
-        "Repeat it for each record, or drop it.",
-    ),
-    (
-        {"x": np.array(["a", "b"])},
-        TypeError,
-        "Field `x` is an array of dtype <U1; expected numbers or booleans. "
-        "Encode the field as integers, or drop it.",
-    ),
-    (
-        {"x": np.array([None, {}], object)},
-        TypeError,
-        "Field `x` is an array of dtype object; expected numbers or booleans. "
-        "Encode the field as integers, or drop it.",
-    ),
-    (
-        [{"x": 1}, {"x": 2.5}],
-        TypeError,
-        "Record 1 is f32[] in field `x`, record 0 is i32[]; nothing is promoted, for large "
-        "integers would become other numbers. Give all records the same dtype.",
-    ),
-    (
-        [{"x": 1}, {"y": 1}],
-        ValueError,
-        "Record 1 has the fields `y`, record 0 has the fields `x`; give all records of the list "
-        "the same fields.",
-    ),
-    (
-        {"x": nnx.Param(jnp.zeros(3))},
-        TypeError,
-        "Field `x` is of type Param; expected arrays alone: write x[...].",
-    ),
-    (
-        nnx.Linear(2, 2, rngs=nnx.Rngs(0)),
-        TypeError,
-        "data is of type Linear; expected arrays alone: take its arrays out of it.",
-    ),
-    (
-        MemorySource(data=np.zeros(3)),
-        TypeError,
-        "data is of type MemorySource; expected arrays alone: take its arrays out of it.",
-    ),
-    (
-        dp.ArraySource(np.zeros(3)),
-        TypeError,
-        "data is of type ArraySource, a source already; pass it as it is.",
-    ),
-    (
-        (record for record in [np.zeros(3)]),
-        TypeError,
-        "data is of type generator; expected an array whose leading axis is the records: collect "
-        "its records: jax.tree.map(lambda *rows: np.stack(rows), *x).",
-    ),
-    (
-        {0: np.zeros(3), "a": np.zeros(3)},
-        TypeError,
-        "The field names `0`, `'a'` are of types int, str, which cannot be put in order; make all "
-        "of them strings.",
-    ),
-]
-
-
-@pytest.mark.parametrize(("data", "kind", "message"), BAD_DATA, ids=lambda x: "")
-def test_data_that_are_no_records_are_refused(
-    data: Any, kind: type[Exception], message: str
-) -> None:
-    with pytest.raises(kind) as error:
-        MemorySource(data=data)
-    assert str(error.value) == message
-
-
 # Arguments
 
 
@@ -222,95 +123,6 @@ def test_item_29_data_and_shuffle_are_said_in_any_of_the_usual_ways(make: Any) -
 )
 def test_items_29_and_46_a_seed_may_be_left_out_where_nothing_is_shuffled(make: Any) -> None:
     assert order_of(make()) == [0, 1, 2, 3]
-
-
-ARGUMENTS = {
-    "MemorySource()": (
-        "ValueError",
-        'The data None hold no arrays; pass a pytree of arrays, such as {"image": images, '
-        '"label": labels}.',
-    ),
-    "MemorySource(data, rngs=nnx.Rngs(0))": (
-        "TypeError",
-        "config is of type dict; expected a MemorySourceConfig, or none: write "
-        "MemorySource(data=…, shuffle=True, rngs=…).",
-    ),
-    "MemorySource(True, data)": (
-        "TypeError",
-        "config is of type bool; expected a MemorySourceConfig, or none: write "
-        "MemorySource(data=…, shuffle=True, rngs=…).",
-    ),
-    'MemorySourceConfig(shuffle="no")': (
-        "TypeError",
-        "shuffle is 'no' of type str; expected True or False.",
-    ),
-    "MemorySource(data=data, shuffle=1)": (
-        "TypeError",
-        "shuffle is 1 of type int; expected True or False.",
-    ),
-    "MemorySource(MemorySourceConfig(), data, shuffle=None or [])": (
-        "TypeError",
-        "shuffle is [] of type list; expected True or False.",
-    ),
-    "MemorySource(MemorySourceConfig(), data, shuffle=True, rngs=nnx.Rngs(0))": (
-        "ValueError",
-        "shuffle is True, but the config says False; leave one out.",
-    ),
-    "MemorySource(MemorySourceConfig(shuffle=True), data, shuffle=False)": (
-        "ValueError",
-        "shuffle is False, but the config says True; leave one out.",
-    ),
-    "MemorySource(data=data, shuffle=True)": (
-        "ValueError",
-        "A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.",
-    ),
-    "MemorySource(data=data, shuffle=True, rngs=3)": (
-        "TypeError",
-        "rngs is of type int; expected nnx.Rngs: write rngs=nnx.Rngs(0).",
-    ),
-}
-SETUP = """import numpy as np
-from flax import nnx
-from dagrax.nnx_api import MemorySource, MemorySourceConfig
-data = {"x": np.zeros(3)}
-"""
-
-
-def test_item_29_wrong_arguments_are_refused_by_name() -> None:
-    assert told(SETUP, ARGUMENTS) == ARGUMENTS
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: MemorySource(MemorySourceConfig(shuffle=True), data={"x": np.zeros(3)}),
-            "A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.",
-        ),
-        (
-            lambda: MemorySource(
-                MemorySourceConfig(shuffle=True), data={"x": np.zeros(3)}, rngs=nnx.Rngs(other=0)
-            ),
-            "rngs has neither a stream `shuffle` nor a default one; pass nnx.Rngs(0) or "
-            "nnx.Rngs(shuffle=0).",
-        ),
-        (
-            lambda: Pipeline(
-                source=MemorySource(data={"x": np.zeros(3)}),
-                stages=[lambda batch: batch],
-                batch_size=1,
-                rngs=nnx.Rngs(other=0),
-            ),
-            "rngs has neither a stream `pipeline` nor a default one; pass nnx.Rngs(0) or "
-            "nnx.Rngs(pipeline=0).",
-        ),
-    ],
-    ids=["no rngs", "no stream to shuffle", "no stream to draw"],
-)
-def test_a_missing_seed_is_refused(make: Any, message: str) -> None:
-    with pytest.raises(ValueError) as error:
-        make()
-    assert str(error.value) == message
 
 
 # Containers

@@ -1,7 +1,6 @@
 """A list of records becomes one array for each field, and no number becomes another."""
 
 import collections
-import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -98,90 +97,3 @@ def test_item_25_records_of_other_dtypes_are_refused_and_not_promoted(
 
 def shape(size: int) -> Any:
     return np.zeros(size, np.float32)
-
-
-WRONG: dict[str, tuple[list[Any], type[Exception], str]] = {
-    "none": ([], ValueError, "The data are an empty list; pass at least one record."),
-    "shapes": (
-        [{"x": shape(2)}, {"x": shape(2)}, {"x": shape(3)}],
-        ValueError,
-        "Record 2 is f32[3] in field `x`, record 0 is f32[2]; a list is read as one record an "
-        "item. Crop or pad the records to one shape; for a pytree of whole arrays pass a dict or a "
-        "tuple.",
-    ),
-    "arrays of other lengths": (
-        [shape(2), shape(3)],
-        ValueError,
-        "Record 1 is f32[3], record 0 is f32[2]; a list is read as one record an item. Crop or pad "
-        "the records to one shape; for a pytree of whole arrays pass a dict or a tuple.",
-    ),
-    "names": (
-        [{"x": 1, "z": 1}, {"y": 1, "z": 1}],
-        ValueError,
-        "Record 1 has the fields `y`, `z`, record 0 has the fields `x`, `z`; give all records of "
-        "the list the same fields.",
-    ),
-    "a field that is missing": (
-        [{"x": 1}, {"x": None}],
-        ValueError,
-        "Record 1 has the fields none, record 0 has the fields `x`; give all records of the list "
-        "the same fields.",
-    ),
-    "containers": (
-        [{"x": (1, 2)}, {"x": [1, 2]}],
-        ValueError,
-        "Record 1 has the structure PyTreeDef({'x': [*, *]}), record 0 has the structure "
-        "PyTreeDef({'x': (*, *)}); give all records of the list the same fields.",
-    ),
-    "a string": (
-        [{"x": 1}, {"x": "two"}],
-        TypeError,
-        "Field `x` of record 1 is of type str; expected a number or an array of numbers: read "
-        "a file by np.load(path), encode text as integers.",
-    ),
-    "strings": (
-        ["a.png", "b.png"],
-        TypeError,
-        "Record 0 is of type str; expected a number or an array of numbers: read a file by "
-        "np.load(path), encode text as integers.",
-    ),
-    "objects": (
-        [{"m": {"x": np.array([None])}}],
-        TypeError,
-        "Field `m/x` of record 0 is an array of dtype object; expected numbers or booleans. Encode "
-        "the field as integers, or drop it.",
-    ),
-    "mappings": (
-        [types.MappingProxyType({"x": 1})],
-        TypeError,
-        "Record 0 is of type mappingproxy; expected a number or an array of numbers: write "
-        "dict(x).",
-    ),
-    "a generator in a record": (
-        [{"x": (i for i in range(3))}],
-        TypeError,
-        "Field `x` of record 0 is of type generator; expected a number or an array of numbers: "
-        "collect its records: jax.tree.map(lambda *rows: np.stack(rows), *x).",
-    ),
-    "names without order": (
-        [{"x": 1}, {"x": 1, 0: 1}],
-        TypeError,
-        "The field names `'x'`, `0` are of types str, int, which cannot be put in order; make all "
-        "of them strings.",
-    ),
-    "an integer of 70 bits": (
-        [{"id": 1}, {"id": 2**70}],
-        ValueError,
-        "Field `id` of record 1 is 1180591620717411303424, too large for 64 bits; re-number the "
-        "records.",
-    ),
-}
-
-
-@pytest.mark.parametrize(("records", "kind", "text"), WRONG.values(), ids=WRONG)
-def test_item_25_records_unlike_the_first_are_refused_by_number_and_field(
-    records: list[Any], kind: type[Exception], text: str
-) -> None:
-    with pytest.raises(kind) as error:
-        stacked_records(records)
-    assert str(error.value) == text
