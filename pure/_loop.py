@@ -1,18 +1,27 @@
+"""WHERE THEY MEET: a graph, a stream and a cursor give the next batch; one step, an epoch, a scan.
+
+Each is one compiled call outside a trace, and plain code inside one. How calls are compiled,
+batches counted and nodes run stands elsewhere.
+"""
+
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from ._flow._apart import apart
-from ._flow._batching import Cursor
+from ._flow._batching import Batching, Cursor, check_cursor, check_length
+from ._flow._carry import check_carry
 from ._flow._stream import Stream
-from ._graph._pipeline import Pipeline, apply, output_failure
+from ._graph._pipeline import Output, Pipeline, evaluate, output_failure
 from ._graph._stage import signature_text
 from ._random._origin import Origin
+from ._static._call import called
+from ._static._parts import Arrays, Memo, parts_of
 from ._text import spec_text
 
 _PLAIN = (jax.Array, dict, tuple, list)
@@ -20,6 +29,21 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
+_Place: TypeAlias = Cursor | UInt32[Array, "2"]  # epoch and offset on the device, or traced
+
+
+def through(
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    batch: _In,
+    origin: Origin,
+    key: PRNGKeyArray | None,
+) -> _Out:
+    """The output of the sink for a batch of the stream; under `"pad"` it keeps the mask."""
+    sink = pipeline.schedule.sink
+    output = stream.marked(batch, evaluate(pipeline, batch, key, origin, (sink,))[sink])
+    finished: _Out = apart(output, origin.offset)
+    return finished
 
 
 def step(
@@ -31,11 +55,16 @@ def step(
 ) -> tuple[Cursor, _Out]:
     """The next batch, through the pipeline: `(cursor behind it, output of the sink)`.
 
-    Outside a trace, the `"partial"` policy gives a short last batch. `key` is needed where a stage
-    draws. **Errors:** those of `Stream.take` and `apply`.
+    Outside a trace it is compiled, once for all pipelines that are made from the same, and the
+    `"partial"` policy gives a short last batch. `key` is needed where a stage draws.
+    **Errors:** those of `Stream.take` and `apply`; ValueError where epochs end.
     """
-    cursor, batch, origin = stream.take(cursor)
-    return cursor, _output(pipeline, stream, batch, origin, key)
+    check_cursor(cursor)
+    if cursor.is_traced:
+        cursor, batch, origin = stream.take(cursor)
+        return cursor, through(pipeline, stream, batch, origin, key)
+    epoch, offset = stream.batching.settle(*cursor.as_ints()).as_ints()
+    return _advanced(pipeline, stream, epoch, offset, key)
 
 
 def epoch(
@@ -45,20 +74,19 @@ def epoch(
     *,
     key: PRNGKeyArray | None = None,
 ) -> Iterator[tuple[Cursor, _Out]]:
-    """Every `step` from the cursor to the end of its epoch, compiled, for a Python loop.
+    """Every `step` from the cursor to the end of its epoch, for a Python loop.
 
-    Yields `(cursor behind the batch, output of the sink)`. A short last batch under `"partial"`
-    costs a compilation of its own.
+    Yields `(cursor behind the batch, output of the sink)`. The position goes to the device once,
+    and moves on there. A short last batch under `"partial"` costs a compilation of its own.
+    **Errors:** those of `step`.
     """
+    check_cursor(cursor)
     batching = stream.batching
     epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
-    now = epoch
-    while epoch == now:
-        length = batching.length(offset)
-        at = Cursor(np.uint32(epoch), np.uint32(offset))
-        output = _compiled_read(pipeline, stream, at, key, length)
-        epoch, offset = batching.settle(epoch, offset + length).as_ints()
-        yield Cursor(np.uint32(epoch), np.uint32(offset)), output
+    for _ in range(batching.steps_left(offset)):
+        after, output = _advanced(pipeline, stream, epoch, offset, key)
+        epoch, offset = after.as_ints()
+        yield after, output
 
 
 def scan(
@@ -74,29 +102,135 @@ def scan(
     """`length` steps as one XLA loop of `body(carry, batch) -> (carry, y)`.
 
     Returns the cursor behind the last batch, the last carry, and the stacked `y`. The data set is
-    an operand of the loop, never part of its carry. Call it inside a function under `jax.jit`,
-    which keeps the program. **Errors:** those of `Stream.scan`; TypeError
-    for a body that cannot be called with `(carry, batch)`.
+    an operand of the loop, never part of its carry. Outside a trace it is compiled, once for all
+    bodies and pipelines that are made from the same. **Errors:** those of `Stream.scan`; TypeError
+    for a body that cannot be called with `(carry, batch)`; ValueError where epochs end.
     """
-    check_arguments(body, ("carry", "batch"))
+    check_length(length)
+    check_cursor(cursor)
+    check_callable(body, ("carry", "batch"))
+    memo, batching, after = pipeline.memo, stream.batching, None
+    at: _Place = cursor
+    if not cursor.is_traced:
+        epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
+        after = batching.after(epoch, offset, int(length))
+        batching = batching.in_scan(Cursor(epoch, offset))
+        at = _on_device(memo, epoch, offset)
+    carried = parts_of(carry, numbers=True)
+    parts = [memo.apart(pipeline), memo.apart(stream), parts_of(body), carried]
+    end, arrays, ys = called(_scanned, parts, at, key, static=(int(length), batching), memo=memo)
+    if after is not None:
+        memo.places = {after.as_ints(): end}
+    return after or Cursor(end[0], end[1]), carried.together(arrays), ys
 
-    def through(carry: _Carry, batch: _In, origin: Origin) -> tuple[_Carry, _Y]:
-        output = _output(pipeline, stream, batch, origin, key)
-        return pair(stepped(body, carry, output))
 
-    return stream.scan(through, carry, cursor, length)
+def _scanned(
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    body: Callable[[_Carry, _Out], tuple[_Carry, _Y]],
+    carry: _Carry,
+    at: _Place,
+    key: PRNGKeyArray | None,
+    static: tuple[int, Batching],
+) -> tuple[_Place, Arrays, _Y]:
+    (length, batching), carried = static, parts_of(carry, numbers=True)
+    call = step_function(body, ("carry", "batch"), carries=True)
+
+    def tick(arrays: Arrays, batch: _In, origin: Origin) -> tuple[Arrays, _Y]:
+        before = carried.together(arrays)
+        new, y = call(before, through(pipeline, stream, batch, origin, key))
+        check_carry(before, new)
+        return parts_of(new, numbers=True).arrays, y
+
+    even = Stream(
+        stream.source,
+        stream.order,
+        batch_size=batching.batch_size,
+        remainder=batching.remainder,
+    )
+    end, arrays, ys = even.scan(tick, carried.arrays, Cursor(at[0], at[1]), length)
+    return jnp.stack(end), arrays, ys
 
 
-def check_arguments(body: Callable[..., Any], names: tuple[str, ...], hint: str = "") -> None:
-    """Refuse a step function that cannot be called with these positional arguments.
+def _advanced(
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    epoch: int,
+    offset: int,
+    key: PRNGKeyArray | None,
+) -> tuple[Cursor, _Out]:
+    memo, batching = pipeline.memo, stream.batching
+    after = batching.after(epoch, offset, 1)
+    at = _on_device(memo, epoch, offset)
+    parts = [memo.apart(pipeline), memo.apart(stream)]
+    output, there = called(_next, parts, at, key, static=batching.length(offset), memo=memo)
+    # The next place is on the device already: nothing need be sent there for it.
+    memo.places = {(epoch, offset): at, after.as_ints(): there}
+    return after, output
 
-    `hint` says how it may be given more of them.
+
+def _next(
+    pipeline: Pipeline[_In, _Out],
+    stream: Stream[_In],
+    at: _Place,
+    key: PRNGKeyArray | None,
+    length: int,
+) -> tuple[_Out, _Place]:
+    """A batch of a known length, and the place behind it."""
+    cursor = Cursor(*(jnp.asarray(x, jnp.uint32) for x in (at[0], at[1])))
+    batch, origin = stream.read(cursor, length)
+    after = stream.batching.settle(cursor.epoch, cursor.offset + length)
+    return through(pipeline, stream, batch, origin, key), jnp.stack(after)
+
+
+def _on_device(memo: Memo, epoch: int, offset: int) -> UInt32[Array, "2"]:
+    # Where the last call left off, the place is there already; a call from its start repeats it.
+    at: UInt32[Array, "2"] | None = memo.places.get((epoch, offset))
+    return jax.device_put(np.array([epoch, offset], np.uint32)) if at is None else at
+
+
+# What a user's step function is called with, and what it must return
+
+
+def step_function(
+    body: Callable[..., Output], names: tuple[str, ...], hint: str = "", *, carries: bool
+) -> Callable[..., Output]:
+    """A step function that is called with these positional arguments, the last being the batch.
+
+    With `carries` it returns `(carry, y)`, and its first argument is the carry. `hint` says how it
+    may be given more arguments. **Errors:** TypeError if it cannot be called with them; when it is
+    called, its own with a note, and TypeError if it returns something else.
     """
+    _check_arguments(body, names, hint)
+
+    def call(*arguments: Output) -> Output:
+        result = _noted(body, *arguments)
+        if carries:
+            result = _pair(result)
+        # A carry may hold what is no array, as long as it stays: see `check_carry`.
+        returned = (None, result[1]) if carries else result
+        if returned is not None and (failure := output_failure(returned)):
+            raise TypeError(f"The step function {failure}".replace("a batch, a pytree", "a pytree"))
+        return result
+
+    return call
+
+
+def check_callable(body: Callable[..., Output], names: tuple[str, ...]) -> None:
+    """Refuse a step function that cannot be called at all."""
     if not callable(body):
         raise TypeError(
             f"The step function is {body!r} of type {type(body).__name__}, which cannot be called; "
             f"pass a function of ({', '.join(names)})."
         )
+
+
+def _check_arguments(body: Callable[..., Output], names: tuple[str, ...], hint: str = "") -> None:
+    """Refuse a step function that cannot be called with these positional arguments.
+
+    `hint` says how it may be given more of them.
+    """
+    check_callable(body, names)
     try:
         signature = inspect.signature(body)
     except (TypeError, ValueError):  # builtins have none to read
@@ -113,14 +247,9 @@ def check_arguments(body: Callable[..., Any], names: tuple[str, ...], hint: str 
         ) from None
 
 
-def stepped(body: Callable[..., Any], *arguments: Any) -> Any:
-    """What a step function returns for a batch, its last argument, and those before it.
-
-    **Errors:** those of the step function, with a note of what it was called with; TypeError if it
-    returns anything but arrays.
-    """
+def _noted(body: Callable[..., Output], *arguments: Output) -> Output:
     try:
-        result = body(*arguments)
+        return body(*arguments)
     except Exception as error:
         *before, batch = arguments
         kinds = "".join(
@@ -130,24 +259,9 @@ def stepped(body: Callable[..., Any], *arguments: Any) -> Any:
             f"This happened in the step function, called with ({kinds}batch {spec_text(batch)})."
         )
         raise
-    if result is not None and (failure := output_failure(result)):
-        raise TypeError(f"The step function {failure}".replace("a batch, a pytree", "a pytree"))
-    return result
 
 
-def _output(
-    pipeline: Pipeline[_In, _Out],
-    stream: Stream[_In],
-    batch: _In,
-    origin: Origin,
-    key: PRNGKeyArray | None,
-) -> Any:
-    output = stream.marked(batch, apply(pipeline, batch, key=key, origin=origin))
-    return apart(output, origin.offset)
-
-
-def pair(result: Any) -> tuple[Any, Any]:
-    """What a step function with a carry returned, `(carry, y)`; refuse anything else."""
+def _pair(result: Output) -> tuple[Output, Output]:
     if not isinstance(result, tuple) or len(result) != 2:
         kind = type(result).__name__
         if isinstance(result, jax.Array):
@@ -159,9 +273,15 @@ def pair(result: Any) -> tuple[Any, Any]:
     return result
 
 
-@eqx.filter_jit
-def _compiled_read(
-    pipeline: Pipeline, stream: Stream, cursor: Cursor, key: PRNGKeyArray | None, length: int
-) -> Any:
-    batch, origin = stream.read(cursor, length)
-    return _output(pipeline, stream, batch, origin, key)
+# The three names that the face still calls
+
+check_arguments = _check_arguments
+pair = _pair
+
+
+def stepped(body: Callable[..., Output], *arguments: Output) -> Output:
+    """What a step function returns for a batch, its last argument, and those before it."""
+    result = _noted(body, *arguments)
+    if result is not None and (failure := output_failure(result)):
+        raise TypeError(f"The step function {failure}".replace("a batch, a pytree", "a pytree"))
+    return result

@@ -1,18 +1,29 @@
-import dataclasses
-from typing import Any, Literal, NamedTuple, TypeAlias
+"""The arithmetic of positions: which batch comes next, how long it is, and where an epoch ends.
 
+Records are counted here and nothing else is known of them; neither data nor orders.
+"""
+
+import dataclasses
+import operator
+from typing import Literal, NamedTuple, SupportsIndex, TypeAlias, cast
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Shaped
 
+from .._text import of_type, valued
+
+LAST = 2**32 - 1
 Integer: TypeAlias = int | np.uint32 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
 
 
 class Cursor(NamedTuple):
     """Where the next batch starts: the epoch, and the offset in it counted in records.
 
-    Two integers below 2**32: Python's or NumPy's outside a trace, traced inside one.
+    Two integers below 2**32: Python's or NumPy's outside a trace, traced inside one, where they
+    are counted modulo 2**32.
     """
 
     epoch: Integer
@@ -75,7 +86,7 @@ class Batching:
             return self.batch_size
         return min(self.batch_size, self.records - int(offset))
 
-    def settle(self, epoch: Any, offset: Any) -> Cursor:
+    def settle(self, epoch: Integer, offset: Integer) -> Cursor:
         """The same place by its proper name: an epoch with no batch left is the next one's start.
 
         The two are Python ints, or traced.
@@ -95,6 +106,21 @@ class Batching:
             epochs, batches = divmod(batches - left, self.steps_per_epoch)
             epoch, offset = epoch + 1 + epochs, 0
         return self.settle(epoch, offset + batches * self.batch_size)
+
+    def after(self, epoch: int, offset: int, batches: int) -> Cursor:
+        """The cursor so many batches on. **Errors:** ValueError where epochs end before that."""
+        cursor = self.skip(epoch, offset, batches)
+        if cursor.epoch > LAST:
+            many = "1 batch" if batches == 1 else f"{batches} batches"
+            raise ValueError(
+                f"{many} from epoch {epoch}, offset {offset} on would end behind epoch {LAST}, "
+                "the last that is counted; start at an earlier epoch, such as stream.start(0)."
+            )
+        return Cursor(np.uint32(cursor.epoch), np.uint32(cursor.offset))
+
+    def steps_left(self, offset: int) -> int:
+        """The number of batches from an offset to the end of its epoch."""
+        return self._steps_from(offset)
 
     def in_trace(self) -> "Batching":
         """The same batches, all of one static length. **Errors:** ValueError if they have none."""
@@ -128,10 +154,35 @@ class Batching:
         return whole + (rest > 0 and self.remainder != "drop")
 
 
+def check_cursor(cursor: object) -> None:
+    """Refuse what is no place: anything but a Cursor of two whole numbers below 2**32."""
+    if not isinstance(cursor, Cursor):
+        raise TypeError(
+            of_type("cursor", cursor, "a Cursor: write stream.start(), or Cursor(epoch, offset).")
+        )
+    check_count("The epoch of the cursor", cursor.epoch)
+    check_count("The offset of the cursor", cursor.offset)
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what counts no epochs and no records. **Errors:** TypeError, ValueError."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        whole = jnp.issubdtype(value.dtype, np.integer) and np.ndim(value) == 0
+    else:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole:
+        raise TypeError(valued(name, value, "an int."))
+    if (
+        not isinstance(value, Tracer)
+        and not 0 <= (count := operator.index(cast(SupportsIndex, value))) <= LAST
+    ):
+        raise ValueError(f"{name} is {count}; expected an int from 0 to {LAST}.")
+
+
 def check_length(length: int) -> None:
     """Refuse a scan length that is not a positive int."""
     if isinstance(length, bool) or not isinstance(length, int | np.integer):
-        raise TypeError(f"length is {length!r} of type {type(length).__name__}; expected an int.")
+        raise TypeError(valued("length", length, "an int."))
     if length < 1:
         raise ValueError(
             f"length is {length}; expected at least 1. One epoch is `steps_per_epoch` batches."
@@ -140,9 +191,7 @@ def check_length(length: int) -> None:
 
 def _check(batch_size: int, remainder: Remainder, records: int) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
-        raise TypeError(
-            f"batch_size is {batch_size!r} of type {type(batch_size).__name__}; expected an int."
-        )
+        raise TypeError(valued("batch_size", batch_size, "an int."))
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
     if not isinstance(remainder, Pad) and remainder not in ("partial", "drop", "pad", "carry"):

@@ -1,28 +1,34 @@
-from typing import Any
+"""What a loop carries must come back as it went in; what did not is told leaf by leaf."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
 
 from .._text import spec_text
 
+_ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
-def check_carry(before: Any, after: Any, name: str = "carry") -> None:
+
+def check_carry(before: PyTree, after: PyTree, name: str = "carry") -> None:
     """Refuse a loop body whose carry comes back with another structure, shape or dtype.
 
-    **Errors:** a TypeError that lists every leaf that changed. A Python number may become an array.
+    **Errors:** a TypeError that lists every leaf that changed. A Python number may become an array;
+    what is no array, such as the function in a layer, must stay what it is.
     """
     old, new = (jax.tree_util.tree_leaves_with_path(x) for x in (before, after))
-    was, now = str(jax.tree.structure(before)), str(jax.tree.structure(after))
+    was: object = jax.tree.structure(before)
+    now: object = jax.tree.structure(after)
     if was != now:
         raise TypeError(
             f"The step function was given a {name} of structure {was} and returned one of "
             f"structure {now}; return the {name} in the structure it came in."
         )
     changed = [
-        f"\n  - `{name}{jax.tree_util.keystr(path)}` came in as {spec_text(x)} and went out "
-        f"as {spec_text(y)}."
+        f"\n  - `{name}{jax.tree_util.keystr(path)}` came in as {_text(x)} and went out "
+        f"as {_text(y)}."
         for (path, x), (_, y) in zip(old, new, strict=True)
-        if _shape(x) != _shape(y) or (jnp.result_type(x) != jnp.result_type(y) and not _weak(x))
+        if not _fits(x, y)
     ]
     if changed:
         raise TypeError(
@@ -32,9 +38,12 @@ def check_carry(before: Any, after: Any, name: str = "carry") -> None:
         )
 
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return tuple(jnp.shape(x))
+def _fits(x: object, y: object) -> bool:
+    if not isinstance(x, _ARRAYS) or not isinstance(y, _ARRAYS):
+        return x is y or (type(x) is type(y) and x == y)
+    same = jnp.result_type(x) == jnp.result_type(y) or jax.typeof(x).weak_type
+    return jnp.shape(x) == jnp.shape(y) and bool(same)
 
 
-def _weak(x: Any) -> bool:
-    return bool(jax.typeof(x).weak_type)
+def _text(leaf: object) -> str:
+    return spec_text(leaf) if isinstance(leaf, _ARRAYS) else repr(leaf)

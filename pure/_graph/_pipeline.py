@@ -11,12 +11,15 @@ from jaxtyping import PRNGKeyArray
 
 from .._random._keys import batch_key, record_keys
 from .._random._origin import Origin
+from .._static._call import called
+from .._static._parts import Memo, parts_of
 from .._text import listed, path_text, spec_text, suggestion
 from ._schedule import Schedule, graph_failures, raise_failures
 from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
 
 In = te.TypeVar("In", default=Any)
 Out = te.TypeVar("Out", default=Any)
+Output: TypeAlias = Any  # a pytree of arrays, in containers of the stage's choice
 Dims: TypeAlias = Mapping[str, int | None] | Sequence[str]
 _ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
@@ -37,6 +40,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
     stages: dict[str, Callable[..., Any]]
     schedule: Schedule = eqx.field(static=True)
     dims: tuple[tuple[str, int | None], ...] = eqx.field(static=True, default=())
+    memo: Memo = eqx.field(static=True, default_factory=Memo, repr=False)
 
     def __check_init__(self) -> None:
         if set(self.stages) != set(self.schedule.order):
@@ -169,23 +173,37 @@ def apply(
 
 
 def outputs(
-    pipeline: Pipeline[In, Any],
+    pipeline: Pipeline[In, Out],
     batch: In,
     nodes: Sequence[str],
     *,
     key: PRNGKeyArray | None = None,
     origin: Origin | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Output]:
     """The outputs of the named nodes for a batch, running no more of the graph than they need.
 
+    Outside a trace it is compiled, once for all pipelines that are made from the same.
     **Errors:** ValueError for an unknown node, or for a stage that wants a key when none is given;
     TypeError for a stage that returns None. An error raised inside a stage names its node.
     """
     _check_nodes(nodes, pipeline.schedule)
+    parts = [pipeline.memo.apart(pipeline), parts_of(batch, numbers=True)]
+    found = called(evaluate, parts, key, origin, static=tuple(nodes), memo=pipeline.memo)
+    return {node: found[node] for node in nodes}
+
+
+def evaluate(
+    pipeline: Pipeline[In, Out],
+    batch: In,
+    key: PRNGKeyArray | None,
+    origin: Origin | None,
+    nodes: Sequence[str],
+) -> dict[str, Output]:
+    """`outputs` inside a trace."""
     run = pipeline.schedule.run_for(nodes)
     _check_key(key, run, pipeline.stages)
     source = jax.tree.map(jnp.asarray, batch)
-    values: dict[str, Any] = {}
+    values: dict[str, Output] = {}
     for node in run:
         before = pipeline.schedule.predecessors(node)
         inputs = [values[name] for name in before] or [source]

@@ -41,7 +41,12 @@ class StaticKey:
         )
 
 
-def static_key(value: object, *, opaque: Callable[[object], bool] = lambda _: False) -> StaticKey:
+def static_key(
+    value: object,
+    *,
+    opaque: Callable[[object], bool] = lambda _: False,
+    instead: Callable[[object], object] = lambda value: value,
+) -> StaticKey:
     """The key of a static value: equal to that of another one if both make the same program.
 
     - Numbers, strings and other atoms count by type and value: 2 is not 2.0, 0.0 is not -0.0.
@@ -52,8 +57,9 @@ def static_key(value: object, *, opaque: Callable[[object], bool] = lambda _: Fa
     - Arrays, and all for which `opaque(value)` holds, count by identity, and so do modules and
       whatever is of an unknown kind. A class counts by identity, and by its methods and
       attributes too unless a library brings it. What is dead equals nothing.
+    - What `instead(value)` gives is read in place of a value: of what is an argument, say, a note.
     """
-    reader = Reader(opaque, content)
+    reader = Reader(opaque, content, instead)
     reader.read(value)
     return StaticKey(
         hashlib.blake2b(repr(reader.parts).encode(), digest_size=16).digest(),

@@ -123,14 +123,16 @@ def _(value: object, reader: Reader) -> None:
 def _(value: Iterable[object], reader: Reader) -> None:
     reader.attributes(value)
     reader.each(value)
+    reader.places.append(value.__iter__)
 
 
 @content.register(dict)
 @content.register(types.MappingProxyType)
 def _(value: Mapping[object, object], reader: Reader) -> None:
     reader.attributes(value)
-    reader.each(value.keys())
-    reader.each(value.values())
+    for part in (value.keys, value.values):
+        reader.each(part())
+        reader.places.append(part)
 
 
 @content.register(set)
@@ -138,22 +140,36 @@ def _(value: Mapping[object, object], reader: Reader) -> None:
 def _(value: Iterable[object], reader: Reader) -> None:
     reader.attributes(value)
     reader.unordered(value)
+    reader.places.append(value.__iter__)
 
 
 @content.register
 def _(value: types.FunctionType, reader: Reader) -> None:
     code, names = code_of(value.__code__), value.__globals__
-    builtins = value.__builtins__  # type: ignore[attr-defined]
     reader.parts.append(("function", code.content, names.get("__name__")))
     reader.read(value.__defaults__)
     reader.read(value.__kwdefaults__)
     for cell in value.__closure__ or ():
         reader.used(_held(cell), code.names)
     reader.named(vars(value))
-    if not is_installed(names):
-        for name in code.globals:
-            reader.parts.append(("global", name, name in names))
-            reader.used(names.get(name, builtins.get(name)), code.names)
+    outside = () if is_installed(names) else code.globals
+    for name, outer in zip(outside, _outer(value, outside), strict=True):
+        reader.parts.append(("global", name, name in names))
+        reader.used(outer, code.names)
+    if not is_installed(names) or value.__closure__:
+        reader.places.append(functools.partial(_state, value, outside))
+
+
+def _outer(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
+    builtins = function.__builtins__  # type: ignore[attr-defined]
+    return [function.__globals__.get(name, builtins.get(name)) for name in names]
+
+
+def _state(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
+    """All that a user may set anew of a function."""
+    held: list[object] = [function.__code__, function.__defaults__, function.__kwdefaults__]
+    held += map(_held, function.__closure__ or ())
+    return [*held, *vars(function).values(), *_outer(function, names)]
 
 
 def _held(cell: types.CellType) -> object:
@@ -208,6 +224,7 @@ def _(value: type, reader: Reader) -> None:
         return
     reader.each(value.__bases__)
     reader.named({name: x for name, x in vars(value).items() if _is_own(name, x)})
+    reader.places.append(vars(value).values)
 
 
 def _is_own(name: str, attribute: object) -> bool:

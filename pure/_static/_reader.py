@@ -4,15 +4,20 @@ What is noted of a kind of value it is told; it must not know the kinds.
 """
 
 import functools
+import itertools
+import operator
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from ._installed import is_installed
+
+Place: TypeAlias = Callable[[], Iterable[object]]
 
 _PLAIN = frozenset({type(None), bool, float, complex, str, bytes, type(...), type(NotImplemented)})
 
@@ -36,9 +41,13 @@ class Reader:
     """What was read of a value: a flat list of atoms, and what counts by identity."""
 
     def __init__(
-        self, opaque: Callable[[object], bool], content: "Callable[[object, Reader], None]"
+        self,
+        opaque: Callable[[object], bool],
+        content: "Callable[[object, Reader], None]",
+        instead: Callable[[object], object] = lambda value: value,
     ):
         self._content = content
+        self._instead = instead
         self.opaque = opaque
         self.parts: list[object] = []
         self.identities: list[object] = []
@@ -46,6 +55,8 @@ class Reader:
         self.is_traced = False
         # By `id`, with the value itself, so that no `id` is given out twice meanwhile.
         self._seen: dict[int, tuple[int, object]] = {}
+        # Where a user may change what was read.
+        self.places: list[Place] = []
         self._used: set[tuple[int, str]] = set()
         self._alone: list[Reader] = []
         self._members: dict[type, tuple[str, ...]] = {}
@@ -59,6 +70,8 @@ class Reader:
             self.parts.append(value if value.bit_length() < 64 else ("int", hex(value)))
         elif isinstance(value, tuple) and kind is tuple:
             self.each(value)
+        elif (other := self._instead(value)) is not value:
+            self.read(other)
         elif (seen := self._seen.get(id(value))) is not None:
             self.parts.append(("again", seen[0]))
         else:
@@ -85,11 +98,12 @@ class Reader:
         # Each is read on its own, and takes its place by what was read.
         alone: list[tuple[str, list[int], list[object]]] = []
         for value in values:
-            reader = Reader(self.opaque, self._content)
+            reader = Reader(self.opaque, self._content, self._instead)
             reader._seen = dict(self._seen)
             reader.read(value)
             self.shareable &= reader.shareable
             self.is_traced |= reader.is_traced
+            self.places += reader.places
             self._alone.append(reader)
             ids = [id(x.held() if isinstance(x, Identity) else x) for x in reader.identities]
             alone.append((repr(reader.parts), ids, reader.identities))
@@ -106,6 +120,11 @@ class Reader:
         members = {name: getattr(value, name, NotImplemented) for name in self._members[kind]}
         self.read(kind)
         self.named({**members, **(own if isinstance(own, dict) else {})})
+        if not _is_frozen(kind):
+            if isinstance(own, dict):
+                self.places += [own.__iter__, own.values]
+            if members:
+                self.places.append(functools.partial(_of_members, value, tuple(members)))
 
     def identity(self, value: object) -> None:
         held: Callable[[], object]
@@ -125,11 +144,43 @@ class Reader:
         has of them."""
         self.read(value)
         if isinstance(value, types.ModuleType) and not is_installed(vars(value)):
+            self.places.append(functools.partial(_found, vars(value), attributes))
             for name in attributes:
                 if name in vars(value) and (id(value), name) not in self._used:
                     self._used.add((id(value), name))
                     self.parts.append(("attribute", name))
                     self.used(vars(value)[name], attributes)
+
+
+class Watch:
+    """Places, and what they held: as long as they hold the same, nothing need be read anew."""
+
+    __slots__ = ("_before", "_places")
+
+    def __init__(self, places: Iterable[Place]):
+        self._places = tuple(places)
+        self._before = self._now()
+
+    def is_unchanged(self) -> bool:
+        now, before = self._now(), self._before
+        return len(now) == len(before) and all(map(operator.is_, now, before))
+
+    def _now(self) -> list[object]:
+        return list(itertools.chain.from_iterable([place() for place in self._places]))
+
+
+def _found(names: Mapping[str, object], wanted: Iterable[str]) -> list[object]:
+    """What there is under these names, `...` where nothing is."""
+    return [names.get(name, ...) for name in wanted]
+
+
+def _of_members(value: object, names: Iterable[str]) -> list[object]:
+    return [getattr(value, name, NotImplemented) for name in names]
+
+
+def _is_frozen(kind: type) -> bool:
+    made = getattr(kind, "__dataclass_params__", None)
+    return issubclass(kind, functools.partial) or bool(getattr(made, "frozen", False))
 
 
 def _itself(value: object) -> object:

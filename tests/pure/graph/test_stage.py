@@ -208,9 +208,9 @@ class Broken(Scale):
 def test_an_error_inside_a_stage_names_its_node(stage: Any, name: str) -> None:
     with pytest.raises(KeyError, match="lens") as error:
         run(stage, node="crop")
-    assert error.value.__notes__[-1] == (
+    assert (
         f"This happened in node `crop` ({name}), which was given f32[3]."
-    )
+    ) in error.value.__notes__
 
 
 def test_a_key_with_a_default_of_its_own_is_no_random_key() -> None:

@@ -1,0 +1,126 @@
+"""A pytree taken apart for a compiled call: the arrays, the rest, and the key of the rest.
+
+What was read of a frozen pytree is remembered by its owner, as long as it and all that it reaches
+stay as they are. Nothing here knows what the pytrees are of, or compiles anything.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree, PyTreeDef
+
+from ._key import StaticKey, static_key
+from ._kinds import content
+from ._reader import Reader, Watch
+
+Leaf: TypeAlias = Any  # whatever a user keeps in a pytree
+
+Arrays: TypeAlias = tuple[Leaf, ...]
+_Made = TypeVar("_Made")
+
+_ARRAY = object()  # where an array stood
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """A pytree as its arrays and the rest. `key` is None where one of its arrays is traced."""
+
+    arrays: Arrays
+    rest: tuple[Leaf, ...]
+    structure: PyTreeDef  # pyright: ignore[reportInvalidTypeForm]
+    key: StaticKey | None
+    on_device: bool
+
+    def together(self, arrays: Arrays) -> PyTree:
+        """The pytree with other arrays in the places of its own."""
+        left = iter(arrays)
+        leaves = [next(left) if leaf is _ARRAY else leaf for leaf in self.rest]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def parts_of(tree: PyTree, *, numbers: bool = False) -> Parts:
+    """A pytree taken apart; with `numbers`, Python's numbers are among the arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = (bool, int, float, complex) if numbers else ()
+    marks = [_is_array(leaf) or isinstance(leaf, kinds) for leaf in leaves]
+    arrays = tuple(leaf for leaf, mark in zip(leaves, marks, strict=True) if mark)
+    rest = tuple(_ARRAY if mark else leaf for leaf, mark in zip(leaves, marks, strict=True))
+    on_device = all(isinstance(leaf, jax.Array) for leaf in arrays)
+    if any(isinstance(leaf, Tracer) for leaf in arrays):
+        return Parts(arrays, rest, structure, None, on_device)
+    key = static_key((structure, rest))
+    return Parts(arrays, rest, structure, None if key.is_traced else key, on_device)
+
+
+def _is_array(leaf: Leaf) -> bool:
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf.dtype == np.bool_ or jnp.issubdtype(leaf.dtype, np.number)
+    return isinstance(leaf, jax.Array)
+
+
+class Memo:
+    """What an owner remembers of the frozen pytrees that it was called with; no part of it."""
+
+    __slots__ = ("_programs", "_read", "places")
+
+    def __init__(self) -> None:
+        self._read: dict[int, tuple[Callable[[], object], Watch, Parts]] = {}
+        self._programs: dict[object, tuple[object, Any]] = {}
+        self.places: dict[object, Any] = {}
+
+    def apart(self, tree: PyTree) -> Parts:
+        """The parts of a pytree, as before if nothing that it reaches has changed since."""
+        before = self._read.get(id(tree))
+        if before is not None and before[0]() is tree and before[1].is_unchanged():
+            return before[2]
+        parts = parts_of(tree)
+        if parts.key is not None:
+            self._read = {key: x for key, x in self._read.items() if x[0]() is not None}
+            self._read[id(tree)] = weakref.ref(tree), _watch(tree), parts
+        return parts
+
+    def settle(self) -> None:
+        """Take what the pytrees now reach for what they were read from: what a trace of them has
+        changed is no change of the user's."""
+        for number, (held, _, parts) in tuple(self._read.items()):
+            if (tree := held()) is not None:
+                self._read[number] = held, _watch(tree), parts
+
+    def own(self, function: object, keys: object, make: Callable[[], _Made]) -> _Made:
+        """What is made for these keys, until it is asked for with others."""
+        before = self._programs.get(function)
+        if before is None or before[0] != keys:
+            before = self._programs[function] = keys, make()
+        made: _Made = before[1]
+        return made
+
+    # A memo may be found inside the static part of a pytree, where it must not count.
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Memo)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "Memo()"
+
+    def __reduce__(self) -> tuple[type["Memo"], tuple[()]]:
+        return Memo, ()
+
+
+def _watch(tree: PyTree) -> Watch:
+    reader = Reader(lambda _: False, content)
+    reader.read(tree)
+    return Watch(reader.places)
+
+
+@content.register
+def _(value: Memo, reader: Reader) -> None:
+    reader.parts.append(("memo",))
