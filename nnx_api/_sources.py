@@ -1,3 +1,8 @@
+"""Where records come from, as modules: Variables that hold the data and the seed of their order.
+
+What may be data, and how it is held, is decided in `dagrax.pure`; nothing here knows of pipelines.
+"""
+
 import abc
 import dataclasses
 from typing import Any, Generic
@@ -6,9 +11,10 @@ import jax
 import numpy as np
 import typing_extensions as te
 from flax import nnx
-from jaxtyping import PyTree, Shaped
+from jaxtyping import PRNGKeyArray, PyTree
 
 import dagrax.pure as dp
+from dagrax.pure import internal
 
 from ._records import Records, Seed
 
@@ -35,46 +41,45 @@ class Source(nnx.Module, Generic[Batch]):
 class MemorySourceConfig:
     """`shuffle`: whether each epoch visits the records in a new random order."""
 
-    shuffle: bool = False
+    shuffle: bool | np.bool_ = False
+
+    def __post_init__(self) -> None:
+        _check_shuffle(self.shuffle)
 
 
 class MemorySource(Source[Batch]):
     """Records in memory; `MemorySource[Images]` tells a type checker what their batches are.
 
-    `data` is a pytree of arrays whose leading axes are the records, or a list of records of equal
-    structure and shapes. `rngs` seeds the order (stream `shuffle`); it may be left out where
-    nothing is shuffled. **Errors:** those of `dagrax.pure.ArraySource`; ValueError for records
-    that differ in structure or shape, and for a shuffle without `rngs`.
+    - `config`: a `MemorySourceConfig`; `shuffle=True` says the same without one.
+    - `data`: a pytree of arrays whose leading axes are the records, or a list of records of equal
+      structure, shapes and dtypes. What may be an array, and when a mapped file stays on disk, is
+      told by `dagrax.pure.ArraySource`.
+    - `rngs`: seeds the order (stream `shuffle`); it may be left out where nothing is shuffled.
+
+    **Errors:** those of `dagrax.pure.ArraySource`; ValueError for records that differ in structure
+    or shape, for a shuffle without `rngs`, and where `config` and `shuffle` disagree; TypeError for
+    records that differ in dtype, and for arguments of another kind.
     """
 
     def __init__(
         self,
-        config: MemorySourceConfig = MemorySourceConfig(),
+        config: MemorySourceConfig | None = None,
+        data: PyTree = None,
         *,
-        data: PyTree[Any],
+        shuffle: bool | np.bool_ | None = None,
         rngs: nnx.Rngs | None = None,
     ):
-        if not isinstance(config, MemorySourceConfig):
-            raise TypeError(
-                f"config is {config!r} of type {type(config).__name__}; expected a "
-                "MemorySourceConfig: "
-                "MemorySource(MemorySourceConfig(shuffle=True), data=…, rngs=nnx.Rngs(0))."
-            )
-        if config.shuffle and rngs is None:
-            raise ValueError(
-                "MemorySourceConfig(shuffle=True) needs a seed; pass rngs=nnx.Rngs(0) to "
-                "MemorySource."
-            )
-        self.config = config
-        self.data = Records(dp.ArraySource(_stacked(data) if isinstance(data, list) else data).data)
+        self.config = _settled(config, shuffle)
+        if self.config.shuffle and rngs is None:
+            raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.")
+        arrays = internal.stacked_records(data) if isinstance(data, list) else data
+        self.data = Records(_without_modules(dp.ArraySource(arrays).data))
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         if not isinstance(self.data, Records):
-            raise TypeError(
-                f"source.data is of type {type(self.data).__name__}; expected Records: to replace "
-                "the data, write source.data = Records(data)."
-            )
+            expected = "Records: to replace the data, write source.data = Records(data)."
+            raise TypeError(internal.of_type("source.data", self.data, expected))
         source = dp.ArraySource(self.data.get_value())
         if not self.config.shuffle:
             return source, dp.Sequential()
@@ -86,40 +91,51 @@ class MemorySource(Source[Batch]):
         return source, dp.Shuffled(self._order_key.get_value())
 
 
-def draw_seed(rngs: nnx.Rngs, stream: str) -> Any:
+def draw_seed(rngs: nnx.Rngs, stream: str) -> PRNGKeyArray:
     """A key from the named stream of `rngs`, or from its default stream."""
     if not isinstance(rngs, nnx.Rngs):
-        raise TypeError(
-            f"rngs is of type {type(rngs).__name__}; expected nnx.Rngs: write rngs=nnx.Rngs(0)."
-        )
+        raise TypeError(internal.of_type("rngs", rngs, "nnx.Rngs: write rngs=nnx.Rngs(0)."))
     try:
-        return rngs[stream]()
+        key: PRNGKeyArray = rngs[stream]()
     except (AttributeError, KeyError):
         raise ValueError(
             f"rngs has neither a stream `{stream}` nor a default one; pass nnx.Rngs(0) or "
             f"nnx.Rngs({stream}=0)."
         ) from None
+    return key
 
 
-def _stacked(records: list[Any]) -> PyTree[Shaped[np.ndarray, "records ..."]]:
-    if not records:
-        raise ValueError("The data are an empty list; pass at least one record.")
-    first = jax.tree.map(np.asarray, records[0])
-    for index, record in enumerate(records):
-        if str(jax.tree.structure(record)) != str(jax.tree.structure(first)):
-            raise ValueError(
-                f"Record {index} has the structure {jax.tree.structure(record)}, record 0 has "
-                f"{jax.tree.structure(first)}; give all records of the list the same fields."
-            )
-        pairs = zip(
-            jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(record), strict=True
+def _settled(
+    config: MemorySourceConfig | None, shuffle: bool | np.bool_ | None
+) -> MemorySourceConfig:
+    if config is None:
+        return MemorySourceConfig(shuffle=False if shuffle is None else shuffle)
+    if not isinstance(config, MemorySourceConfig):
+        expected = (
+            "a MemorySourceConfig, or none: write MemorySource(data=…, shuffle=True, rngs=…)."
         )
-        for (path, a), b in pairs:
-            if a.shape != np.shape(b):
-                raise ValueError(
-                    f"Record {index} has shape {np.shape(b)} in field "
-                    f"`{jax.tree_util.keystr(path, simple=True, separator='/') or 'data'}`, record "
-                    f"0 has {a.shape}; a list is read as one record an item. Crop or pad the "
-                    "records to one shape; for a pytree of whole arrays pass a dict or a tuple."
-                )
-    return jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *records)
+        raise TypeError(internal.of_type("config", config, expected))
+    if shuffle is not None:
+        _check_shuffle(shuffle)
+        if shuffle != config.shuffle:
+            raise ValueError(
+                f"shuffle is {shuffle}, but the config says {config.shuffle}; leave one out."
+            )
+    return config
+
+
+def _check_shuffle(shuffle: object) -> None:
+    if not isinstance(shuffle, bool | np.bool_):
+        raise TypeError(internal.valued("shuffle", shuffle, "True or False."))
+
+
+def _without_modules(data: PyTree) -> PyTree:
+    def is_module(node: object) -> bool:
+        return isinstance(node, nnx.Pytree | nnx.Variable)
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data, is_leaf=is_module):
+        if is_module(leaf):
+            where = f"Field `{internal.path_text(path)}`" if path else "data"
+            mend = "write x[...]" if isinstance(leaf, nnx.Variable) else "take its arrays out of it"
+            raise TypeError(internal.of_type(where, leaf, f"arrays alone: {mend}."))
+    return data

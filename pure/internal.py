@@ -7,6 +7,7 @@ from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
+from ._flow._listed import stacked_records as stacked_records
 from ._graph._pipeline import declared as declared
 from ._loop import check_arguments as check_arguments
 from ._loop import pair as pair
@@ -14,6 +15,10 @@ from ._loop import stepped as stepped
 from ._mesh import alike as alike
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
+from ._text import listed as listed
+from ._text import of_type as of_type
+from ._text import path_text as path_text
 from ._text import spec_text as spec_text
+from ._text import valued as valued
 from ._variants import differences as differences
 from ._variants import told_apart as told_apart

@@ -13,13 +13,7 @@ from flax import nnx
 from flax.errors import TraceContextError
 
 import dagrax.pure as dp
-from dagrax.nnx_api import (
-    BrightnessOperator,
-    Element,
-    NoiseOperator,
-    OperatorModule,
-    Pipeline,
-)
+from dagrax.nnx_api import Pipeline
 from tests.nnx_zoo import linear, xs
 from tests.zoo import Batch
 
@@ -130,14 +124,6 @@ def test_another_pipeline_may_be_trained_within_a_scan() -> None:
 # Refusals
 
 
-class Drawing(OperatorModule):
-    def __init__(self) -> None:
-        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
-
-    def apply(self, element: Element) -> Element:
-        return element.update_data({"x": self.dropout(element.data["x"])})
-
-
 def test_a_function_that_closes_over_a_module_is_refused() -> None:
     module = Affine()
 
@@ -168,28 +154,6 @@ def test_a_pipeline_is_no_stage() -> None:
     assert str(error.value) == (
         "Node `pipeline` is a Pipeline, which does not know where the records of its batches come "
         "from; put its stages into this one."
-    )
-
-
-def test_an_operator_that_sets_a_variable_is_told_what_to_do() -> None:
-    with pytest.raises(ValueError) as error:
-        linear(Drawing())
-    assert isinstance(error.value.__cause__, TraceContextError)
-    assert str(error.value).endswith(
-        "Drawing.apply works on one record of many at once, so it cannot set a Variable. For "
-        "random numbers declare `key` in apply; to keep state, write an nnx.Module whose __call__ "
-        "takes the batch."
-    )
-
-
-def test_an_operator_that_draws_needs_keys_and_another_needs_none() -> None:
-    batch = {"x": jnp.zeros(3)}
-    assert BrightnessOperator(2.0, field="x")(batch)["x"].tolist() == [2, 2, 2]
-    with pytest.raises(ValueError) as error:
-        NoiseOperator(field="x")(batch)
-    assert str(error.value) == (
-        "NoiseOperator draws random numbers, but was given no keys; pass "
-        "record_keys=jax.random.split(key, records)."
     )
 
 

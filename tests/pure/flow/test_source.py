@@ -1,3 +1,5 @@
+"""Records by id: as they stand in the data, refused where they are none."""
+
 from typing import Any, NamedTuple
 
 import jax
@@ -71,107 +73,6 @@ def test_the_largest_integers_of_32_bits_fit() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("data", "kind", "text"),
-    [
-        (
-            {},
-            ValueError,
-            "The data {} hold no arrays; pass a pytree of arrays, such as "
-            '{"image": images, "label": labels}.',
-        ),
-        (
-            None,
-            ValueError,
-            "The data None hold no arrays; pass a pytree of arrays, such as "
-            '{"image": images, "label": labels}.',
-        ),
-        (
-            {"x": np.zeros((3, 2)), "meta": {"y": np.zeros(4)}, "z": np.zeros(3)},
-            ValueError,
-            "The fields differ in their number of records: `meta/y` has 4, `x` has 3, `z` has 3. "
-            "Give all of them the same leading axis.",
-        ),
-        (
-            {"a": {"b": np.zeros(3)}, "a/b": np.zeros(4)},
-            ValueError,
-            "The fields differ in their number of records: `a/b` has 3, `a/b` has 4. "
-            "Give all of them the same leading axis.",
-        ),
-        (
-            (np.zeros(3), np.zeros(4)),
-            ValueError,
-            "The fields differ in their number of records: `0` has 3, `1` has 4. "
-            "Give all of them the same leading axis.",
-        ),
-        (
-            {"x": np.zeros((0, 2))},
-            ValueError,
-            "The data hold zero records (field `x` has shape (0, 2)); pass at least one.",
-        ),
-        (
-            np.zeros(0),
-            ValueError,
-            "The data hold zero records (field `data` has shape (0,)); pass at least one.",
-        ),
-        (
-            {"x": np.zeros(3), "scale": 2.0},
-            ValueError,
-            "Field `scale` is a scalar; expected an array whose leading axis is the records. "
-            "Repeat it for each record, or drop it.",
-        ),
-        (
-            {"name": np.array(["ab", "cd"])},
-            TypeError,
-            "Field `name` is an array of dtype <U2; expected numbers or booleans. "
-            "Encode the field as integers, or drop it.",
-        ),
-        (
-            {"meta": {"box": np.array([[1], None], object)}},
-            TypeError,
-            "Field `meta/box` is an array of dtype object; expected numbers or booleans. "
-            "Encode the field as integers, or drop it.",
-        ),
-        (
-            {"day": np.array(["2024-01-01"], "datetime64[D]")},
-            TypeError,
-            "Field `day` is an array of dtype datetime64[D]; expected numbers or booleans. "
-            "Encode the field as integers, or drop it.",
-        ),
-        (
-            {"x": np.ma.masked_less(np.arange(4), 2)},
-            TypeError,
-            "Field `x` is a masked array, whose mask a source would lose; pass "
-            "array.filled(value), and the mask as a field of its own.",
-        ),
-        (
-            {"user": np.array([0, 2**31])},
-            ValueError,
-            "Field `user` holds integers from 0 to 2147483648, which int32 cannot hold; "
-            "re-number them, or set `jax_enable_x64`.",
-        ),
-        (
-            {"user": np.array([-(2**31) - 1, 0])},
-            ValueError,
-            "Field `user` holds integers from -2147483649 to 0, which int32 cannot hold; "
-            "re-number them, or set `jax_enable_x64`.",
-        ),
-        (
-            {"user": np.array([0, 2**32], np.uint64)},
-            ValueError,
-            "Field `user` holds integers from 0 to 4294967296, which uint32 cannot hold; "
-            "re-number them, or set `jax_enable_x64`.",
-        ),
-    ],
-)
-def test_data_that_cannot_be_a_source_are_refused(
-    data: Any, kind: type[Exception], text: str
-) -> None:
-    with pytest.raises(kind) as error:
-        dp.ArraySource(data)
-    assert str(error.value) == text
-
-
 def test_a_source_of_ones_own_needs_a_size_and_rows() -> None:
     class Squares(dp.AbstractSource):
         @property
@@ -183,12 +84,3 @@ def test_a_source_of_ones_own_needs_a_size_and_rows() -> None:
 
     stream = dp.Stream(Squares(), batch_size=3, remainder="carry")
     assert stream.take(dp.Cursor(np.uint32(0), np.uint32(8)))[1].tolist() == [64, 81, 0]
-
-
-def test_a_list_of_numbers_is_no_field() -> None:
-    with pytest.raises(ValueError) as error:
-        dp.ArraySource({"image": np.zeros((3, 2)), "label": [0, 1, 2]})
-    assert str(error.value) == (
-        "Field `label` is a list or tuple of numbers; expected an array: write np.asarray(...) "
-        "around it."
-    )

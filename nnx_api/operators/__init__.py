@@ -1,0 +1,7 @@
+"""Operators: what they do to one record, each with its learnable strengths as Variables.
+
+Those that draw have `deterministic`, so that `pipeline.eval()` turns them off and `train()` on.
+"""
+
+from ._additive import BrightnessOperator as BrightnessOperator
+from ._additive import NoiseOperator as NoiseOperator

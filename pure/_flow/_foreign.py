@@ -1,0 +1,68 @@
+"""How arrays are had of what is none: a generator, a data frame, a data set of another library.
+
+It is told from the type alone: nothing is iterated, measured or read, for that may take for ever.
+"""
+
+import array
+import collections
+import dataclasses
+import os
+import types
+from collections.abc import Iterable, Mapping, Set
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+# By library and class, for these libraries are not imported here. `x` is what was passed.
+_OF_LIBRARIES = types.MappingProxyType(
+    {
+        ("pandas", "DataFrame"): "{c: df[c].to_numpy() for c in df}",
+        ("polars", "DataFrame"): "{c: df[c].to_numpy() for c in df.columns}",
+        ("polars", "LazyFrame"): "{c: df[c].to_numpy() for c in df.columns} of df = x.collect()",
+        ("pyarrow", "Table"): "{c: table[c].to_numpy() for c in table.column_names}",
+        ("datasets", "Dataset"): 'x.with_format("numpy")[:]',
+        (
+            "tensorflow",
+            "DatasetV2",
+        ): "jax.tree.map(lambda *rows: np.stack(rows), *x.as_numpy_iterator())",
+        ("torch", "DataLoader"): "jax.tree.map(lambda *rows: np.concatenate(rows), *x)",
+        ("PIL", "Image"): "np.asarray(x)",
+    }
+)
+
+
+@runtime_checkable
+class _DataSet(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+def mend(value: object) -> str:
+    """The smallest edit that makes arrays of something that is none, which it calls `x`."""
+    if isinstance(value, type):
+        return f"pass the data, not the class {value.__name__}"
+    for base in type(value).__mro__:
+        if found := _OF_LIBRARIES.get((base.__module__.partition(".")[0], base.__name__)):
+            return f"write {found}"
+    if isinstance(value, np.lib.npyio.NpzFile):
+        return 'write dict(np.load("data.npz"))'
+    if isinstance(value, Mapping):
+        return "write dict(x)"
+    if isinstance(value, str | bytes | os.PathLike):
+        return "read a file by np.load(path), encode text as integers"
+    if isinstance(value, range | collections.deque | array.array | bytearray | memoryview):
+        return "write np.asarray(x)"
+    if dataclasses.is_dataclass(value):
+        return "decorate its class with @jax.tree_util.register_dataclass"
+    return _collected(value)
+
+
+def _collected(value: object) -> str:
+    if isinstance(value, Set):
+        return "a set has no order: write np.array(sorted(x))"
+    stack = "jax.tree.map(lambda *rows: np.stack(rows), *{})"
+    if isinstance(value, _DataSet):
+        return f"read its records: {stack.format('(x[i] for i in range(len(x)))')}"
+    if isinstance(value, Iterable):
+        return f"collect its records: {stack.format('x')}"
+    return "write np.asarray(x), or take the arrays out of it"
