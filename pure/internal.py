@@ -1,4 +1,7 @@
-"""What `dagrax.nnx_api` takes from the core and nobody else should: it promises nothing."""
+"""What `dagrax.nnx_api` takes from the core and nobody else should: it promises nothing.
+
+What a user needs stands in `dagrax.pure`.
+"""
 
 from ._contract._check import Findings as Findings
 from ._contract._check import survey as survey

@@ -1,4 +1,7 @@
-"""What a loop carries must come back as it went in; what did not is told leaf by leaf."""
+"""What a loop carries must come back as it went in; what did not is told leaf by leaf.
+
+Neither streams nor step functions are known here.
+"""
 
 import jax
 import jax.numpy as jnp

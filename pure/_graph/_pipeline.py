@@ -1,3 +1,8 @@
+"""A graph of stages as a pytree, and its evaluation: each node once, fan-out pure.
+
+Where batches come from is not known here; a draw is given a key and an origin.
+"""
+
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias
