@@ -27,6 +27,7 @@ _OF_LIBRARIES = types.MappingProxyType(
         ): "jax.tree.map(lambda *rows: np.stack(rows), *x.as_numpy_iterator())",
         ("torch", "DataLoader"): "jax.tree.map(lambda *rows: np.concatenate(rows), *x)",
         ("PIL", "Image"): "np.asarray(x)",
+        ("scipy", "_spbase"): "x.toarray()",
     }
 )
 

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
@@ -9,6 +10,7 @@ from jaxtyping import Array, Bool, PyTree, UInt32
 
 from .._channels_last import canonical
 from .._random._origin import Origin
+from .._text import listed
 from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_length
 from ._carry import check_carry
@@ -86,7 +88,7 @@ class Stream(eqx.Module, Generic[Batch]):
         rows: Any = self.source.rows(ids)
         remainder = self.batching.remainder
         if isinstance(remainder, Pad):
-            rows = {**rows, remainder.valid: counts}
+            rows = _with_field(rows, remainder.valid, counts)
         marked: Batch = rows
         return marked
 
@@ -181,7 +183,9 @@ class Stream(eqx.Module, Generic[Batch]):
                 f'remainder="pad" does not fit its output; return a boolean field `{valid}` for '
                 "the new rows from the sink."
             )
-        return {**output, valid: batch[valid]}
+        if any(not isinstance(name, str) for name in output):
+            raise TypeError(_misnamed(valid, output))
+        return _with_field(output, valid, batch[valid])
 
     def _take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
         cursor = self.batching.settle(*cursor)
@@ -199,12 +203,30 @@ def _traced(cursor: Cursor) -> Cursor:
     return Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
 
 
-def _check_valid_field(row: PyTree[Any], valid: str) -> None:
+def _with_field(fields: dict[str, PyTree], name: str, value: Array) -> dict[str, PyTree]:
+    own = copy.copy(fields)  # of its own type: an OrderedDict stays one
+    own[name] = value
+    return own
+
+
+def _misnamed(valid: str, fields: Mapping[object, PyTree]) -> str:
+    names = listed(repr(name) for name in fields)
+    return (
+        f'remainder="pad" adds a field `{valid}`, but the fields are named {names}, and names of '
+        "different types have no order; name them by strings, or choose another remainder."
+    )
+
+
+def _check_valid_field(row: PyTree, valid: str) -> None:
     if not isinstance(row, dict):
+        one = isinstance(row, jax.ShapeDtypeStruct)
         raise TypeError(
             f'remainder="pad" adds a field `{valid}` to each batch, but the batches are '
-            f"{type(row).__name__}; pass the data as a dict, or choose another remainder."
+            f"{'single arrays' if one else f'of type {type(row).__name__}'}; pass the data as a "
+            "dict, or choose another remainder."
         )
+    if any(not isinstance(name, str) for name in row):
+        raise TypeError(_misnamed(valid, row))
     if valid in row:
         raise ValueError(
             f'remainder="pad" adds a field `{valid}`, which the data already have; rename theirs, '

@@ -212,6 +212,15 @@ KINDS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "write {c: table[c].to_numpy() for c in table.column_names}",
     ),
     "Pillow": (lambda _: of_library("PIL.Image", "Image"), "Image", "write np.asarray(x)"),
+    "scipy": (
+        lambda _: of_library(
+            "scipy.sparse._csr",
+            "csr_array",
+            type("_spbase", (), {"__module__": "scipy.sparse._base"}),
+        ),
+        "csr_array",
+        "write x.toarray()",
+    ),
     "npz file": (npz, "NpzFile", 'write dict(np.load("data.npz"))'),
     "UserDict": (lambda _: Stored(x=X), "Stored", "write dict(x)"),
     "read-only dict": (
@@ -476,6 +485,23 @@ def test_item_28_names_that_have_no_order_are_refused_by_name(data: Any, text: s
         TypeError,
         f"{text}, which cannot be put in order; make all of them strings.",
     )
+
+
+@pytest.mark.parametrize(
+    "kind", [dict, collections.OrderedDict, lambda **fields: collections.defaultdict(list, fields)]
+)
+def test_item_28_a_padded_batch_is_of_the_type_of_the_data(kind: Any) -> None:
+    stream = dp.Stream(dp.ArraySource(kind(z=X, a=X)), batch_size=3, remainder="pad")
+    pipeline: dp.Pipeline = dp.Pipeline.linear([lambda batch: kind(x=batch["z"])])
+    cursor, batch, _ = stream.take(stream.start())
+    assert type(batch) is type(kind())
+    assert set(batch) == {"z", "a", "valid"}
+    _, output = dp.step(pipeline, stream, cursor)
+    assert type(output) is type(kind())
+    assert {name: x.tolist() for name, x in output.items()} == {
+        "x": [3, 0, 1],
+        "valid": [True, False, False],
+    }
 
 
 # Devices

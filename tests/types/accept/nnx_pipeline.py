@@ -7,7 +7,13 @@ import numpy as np
 from flax import nnx
 
 import dagrax.pure as dp
-from dagrax.nnx_api import EpochIterator, MemorySource, NoiseOperator, Pipeline
+from dagrax.nnx_api import (
+    EpochIterator,
+    MemorySource,
+    MemorySourceConfig,
+    NoiseOperator,
+    Pipeline,
+)
 from tests.types.records import IMAGE, LABEL, Labelled, Pooled
 
 
@@ -49,6 +55,11 @@ pure = dp.Pipeline[Labelled, Pooled].linear([Pool()])
 inferred = Pipeline(source=source, stages=pure, batch_size=4, rngs=nnx.Rngs(0))
 assert_type(inferred, Pipeline[Labelled, Pooled])
 assert_type(next(iter(inferred)), Pooled)
+
+shuffled = MemorySource[Labelled](MemorySourceConfig(), data, rngs=nnx.Rngs(0))
+assert_type(shuffled, MemorySource[Labelled])
+shuffled = MemorySource[Labelled](data=data, shuffle=True, rngs=nnx.Rngs(0))
+assert len(shuffled) == len(IMAGE)
 
 untyped = Pipeline(
     source=MemorySource(data=[{"x": np.float32(1)}, {"x": np.float32(2)}]),

@@ -12,6 +12,16 @@ class Misread(OperatorModule):
         return element.update_data({"image": element.data["imgae"]})  # type: ignore[typeddict-item]  # pyright: ignore[reportGeneralTypeIssues]
 
 
+class Indexed(OperatorModule):
+    def apply(self, element: Element[Image]) -> Element[Image]:
+        return element.update_data({"image": element["image"]})  # type: ignore[index]  # pyright: ignore[reportIndexIssue]
+
+
+class Dotted(OperatorModule):
+    def apply(self, element: Element[Image]) -> Element[Image]:
+        return element.update_data({"image": element.image})  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class Record(OperatorModule):
     def apply(self, element: Element[Image]) -> Element[Image]:
         return element.data  # type: ignore[return-value]  # pyright: ignore[reportReturnType]

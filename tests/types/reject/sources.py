@@ -82,3 +82,4 @@ def options(stream: dp.Stream[Labelled]) -> None:
     dp.Stream(stream.source, batch_size=4, remainder="wrap")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     dp.Stream(stream.source, True, batch_size=4)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     MemorySource(MemorySourceConfig(shuffel=True), data=jnp.zeros(3))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    MemorySource(data=jnp.zeros(3), shuffle="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
