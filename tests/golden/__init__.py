@@ -5,11 +5,9 @@ the first code is the preamble of all entries, an entry runs from its sentence t
 `python -m tests.golden --write` writes what is said today, so that a changed message is a diff.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import plainly
 
 HERE = Path(__file__).parent
 PAGES = sorted(HERE.glob("*.txt"))
@@ -19,14 +17,14 @@ _WIDTH = 98
 def today(page: str) -> str:
     """The page with what is read today, from an interpreter of its own."""
     parts = _parts(page)
-    read = iter(_read(_entries(parts)))
+    answers = iter(plainly.read(_entries(parts)))
     first = next((part for part in parts if _is_code(part)), "")
     lines: list[str] = []
     for part in parts:
         if not part.startswith("|"):
             lines.append(part)
         if _is_code(part) and part is not first:
-            lines.append(_barred(next(read)))
+            lines.append(_barred(next(answers)))
     return "\n\n".join(lines) + "\n"
 
 
@@ -56,21 +54,6 @@ def _entries(parts: list[str]) -> list[list[str]]:
         elif not part.startswith("|"):
             entries += [[]] * (entries[-1] != [])
     return entries
-
-
-def _read(entries: list[list[str]]) -> list[str]:
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.golden.said"],
-        input=json.dumps(entries),
-        capture_output=True,
-        text=True,
-        cwd=HERE.parents[1],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_TRACEBACK_FILTERING": "off"},
-    )
-    if process.returncode:
-        raise RuntimeError(process.stderr)
-    read: list[str] = json.loads(process.stdout)
-    return read
 
 
 def _barred(text: str) -> str:
