@@ -1,3 +1,8 @@
+"""What flows: batches of a source in an order, from a cursor to an origin to a batch, and one loop.
+
+Stages are not known here; a loop is given what to do with a batch.
+"""
+
 import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar

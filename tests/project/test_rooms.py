@@ -136,6 +136,18 @@ def test_what_only_the_face_needs_is_taken_by_nobody_else() -> None:
 
 
 @pytest.mark.parametrize("side", ["pure"])
+def test_every_file_opens_with_its_story(side: str) -> None:
+    # What a package exports may be told on a whole screen.
+    lines = {
+        name: len((ast.get_docstring(tree_of(name)) or "").splitlines())
+        for name, path in files(side).items()
+        if path.read_text()
+    }
+    most = {name: 16 if name == f"{side}.__init__" else 6 for name in lines}
+    assert {name: count for name, count in lines.items() if not 2 <= count <= most[name]} == {}
+
+
+@pytest.mark.parametrize("side", ["pure"])
 def test_a_file_is_read_in_one_sitting(side: str) -> None:
     lines = {name: len(path.read_text().splitlines()) for name, path in files(side).items()}
     assert {name: count for name, count in lines.items() if count > 400} == {}
