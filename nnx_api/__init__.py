@@ -1,4 +1,7 @@
-"""Data pipelines as nnx.Modules: Variables in, one pure call, Variables out."""
+"""Data pipelines as nnx.Modules: Variables in, one pure call, Variables out.
+
+What is computed stands in `dagrax.pure`; no algorithm is told twice.
+"""
 
 from ._element import Element as Element
 from ._element import OperatorModule as OperatorModule
