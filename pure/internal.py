@@ -12,9 +12,12 @@ from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
 from ._flow._listed import stacked_records as stacked_records
 from ._graph._pipeline import declared as declared
+from ._graph._pipeline import with_stages as with_stages
 from ._loop import check_arguments as check_arguments
 from ._loop import pair as pair
+from ._loop import step_function as step_function
 from ._loop import stepped as stepped
+from ._loop import through as through
 from ._mesh import alike as alike
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key

@@ -17,7 +17,7 @@ from .._channels_last import canonical
 from .._random._origin import Origin
 from .._text import listed
 from ._apart import apart, settled
-from ._batching import Batching, Cursor, Pad, Remainder, check_length
+from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_length
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
 from ._source import AbstractSource, Batch
@@ -98,7 +98,8 @@ class Stream(eqx.Module, Generic[Batch]):
         return marked
 
     def start(self, epoch: int = 0) -> Cursor:
-        """The cursor at the beginning of an epoch."""
+        """The cursor at the beginning of an epoch, an int below 2**32."""
+        check_count("epoch", epoch)
         return Cursor(np.uint32(epoch), np.uint32(0))
 
     def read(self, cursor: Cursor, length: int) -> tuple[Batch, Origin]:

@@ -4,7 +4,7 @@ Where batches come from is not known here; a draw is given a key and an origin.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeAlias
 
 import equinox as eqx
@@ -18,9 +18,9 @@ from .._random._keys import batch_key, record_keys
 from .._random._origin import Origin
 from .._static._call import called
 from .._static._parts import Memo, parts_of
-from .._text import listed, path_text, spec_text, suggestion
+from .._text import listed, of_type, path_text, spec_text, suggestion
 from ._schedule import Schedule, graph_failures, raise_failures
-from ._stage import arity_failure, as_stage, random_arguments, stage_names, type_name
+from ._stage import Stage, arity_failure, as_stage, random_arguments, stage_names, type_name
 
 In = te.TypeVar("In", default=Any)
 Out = te.TypeVar("Out", default=Any)
@@ -42,7 +42,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
     the annotations of the stages against the data.
     """
 
-    stages: dict[str, Callable[..., Any]]
+    stages: dict[str, Stage]
     schedule: Schedule = eqx.field(static=True)
     dims: tuple[tuple[str, int | None], ...] = eqx.field(static=True, default=())
     memo: Memo = eqx.field(static=True, default_factory=Memo, repr=False)
@@ -56,27 +56,30 @@ class Pipeline(eqx.Module, Generic[In, Out]):
 
     @classmethod
     def linear(
-        cls, stages: Sequence[Callable[..., Any]], *, dims: Dims = ()
+        cls, stages: Sequence[Stage] | Mapping[str, Stage], *, dims: Dims = ()
     ) -> "Pipeline[In, Out]":
-        """Stages in a row: each reads the output of the one before it.
+        """Stages in a row: each reads the output of the one before it; none is the identity.
 
-        They are named after their type: `noise`, `noise_1`, …
+        In a dict they have its names; in a list they are named after their type, and counted where
+        one comes twice: `noise`, `noise_1`, … A draw depends on the name, so a stage that must
+        draw alike in another row is named.
         """
-        if not isinstance(stages, Sequence) or isinstance(stages, str):
+        if isinstance(stages, str) or not isinstance(stages, Sequence | Mapping):
             raise TypeError(
-                f"stages is of type {type(stages).__name__}; expected a list of stages: write "
-                "[normalize, augment]."
+                of_type("stages", stages, "a list of stages: write [normalize, augment].")
             )
-        names = stage_names(stages)
-        schedule = Schedule.linear(names)
-        nodes = dict(zip(names, stages, strict=True))
+        if not stages:
+            stages = {"identity": _identity}
+        if not isinstance(stages, Mapping):
+            stages = dict(zip(stage_names(stages), stages, strict=True))
+        nodes, schedule = stages, Schedule.linear(tuple(stages))
         return cls.from_dag(nodes=nodes, edges=dict(schedule.edges), sink=schedule.sink, dims=dims)
 
     @classmethod
     def from_dag(
         cls,
         *,
-        nodes: Mapping[str, Callable[..., Any]],
+        nodes: Mapping[str, Stage],
         edges: Mapping[str, Sequence[str]],
         sink: str,
         dims: Dims = (),
@@ -95,10 +98,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
                     f"a function: write {stage.__name__}(...)."
                 )
             if not callable(stage):
-                raise TypeError(
-                    f"Node `{name}` is {stage!r} of type {type(stage).__name__}, which cannot be "
-                    "called; pass a function, or give its class a `__call__`."
-                )
+                raise TypeError(_not_a_stage(name, stage))
         failures = graph_failures(list(nodes), edges, sink)
         arity = [
             arity_failure(name, nodes[name], before)
@@ -143,14 +143,32 @@ def declared(
     return tuple(known.items())
 
 
-def _check_mappings(nodes: Any, edges: Any) -> None:
+def with_stages(
+    schedule: Schedule, stages: Mapping[str, Stage], dims: tuple[tuple[str, int | None], ...] = ()
+) -> Pipeline:
+    """A pipeline of a graph that has been checked before, with these stages for its nodes."""
+    return Pipeline({name: as_stage(stage) for name, stage in stages.items()}, schedule, dims)
+
+
+def _identity(batch: Output) -> Output:
+    return batch
+
+
+def _not_a_stage(name: str, stage: object) -> str:
+    """Short, whatever it holds."""
+    kind, text = type(stage).__name__, repr(stage)
+    what = f"{text} of type {kind}" if len(text) < 40 else f"of type {kind}"
+    mend = "pass a function, or give its class a `__call__`."
+    if isinstance(stage, list | tuple | Mapping):
+        mend = "a node is one stage: give each of these a node of its own."
+    return f"Node `{name}` is {what}, which cannot be called; {mend}"
+
+
+def _check_mappings(nodes: Mapping[str, Stage], edges: Mapping[str, Sequence[str]]) -> None:
     examples = {"nodes": '{"crop": crop}', "edges": '{"crop": []}'}
     for name, value in (("nodes", nodes), ("edges", edges)):
         if not isinstance(value, Mapping):
-            raise TypeError(
-                f"{name} is of type {type(value).__name__}; expected a dict: write "
-                f"{name}={examples[name]}."
-            )
+            raise TypeError(of_type(name, value, f"a dict: write {name}={examples[name]}."))
     for node, before in edges.items():
         if not isinstance(before, Sequence):
             raise TypeError(
@@ -206,7 +224,8 @@ def evaluate(
 ) -> dict[str, Output]:
     """`outputs` inside a trace."""
     run = pipeline.schedule.run_for(nodes)
-    _check_key(key, run, pipeline.stages)
+    if key is None:
+        _check_no_draws(run, pipeline)
     source = jax.tree.map(jnp.asarray, batch)
     values: dict[str, Output] = {}
     for node in run:
@@ -216,9 +235,11 @@ def evaluate(
             output = call(node, pipeline.stages[node], inputs, key, origin or _numbered(source))
         except Exception as error:
             given = " and ".join(map(spec_text, inputs))
+            stage = pipeline.stages[node]
+            asks = key is None and random_arguments(stage, len(inputs))
             error.add_note(
-                f"This happened in node `{node}` ({type_name(pipeline.stages[node])}), which was "
-                f"given {given}."
+                f"This happened in node `{node}` ({type_name(stage)}), which was given {given}"
+                + (", and no key: pass key=jax.random.key(0)." if asks else ".")
             )
             raise
         if failure := output_failure(output):
@@ -229,23 +250,24 @@ def evaluate(
 
 def call(
     node: str,
-    stage: Callable[..., Any],
-    inputs: Sequence[Any],
+    stage: Stage,
+    inputs: Sequence[Output],
     key: PRNGKeyArray | None,
     origin: Origin,
-) -> Any:
+) -> Output:
     """What the stage of a node returns, called with inputs and keys of its own."""
-    draw = {"key": batch_key, "record_keys": record_keys}
-    keys = {
-        name: draw[name](key, node, origin) for name in random_arguments(stage) if key is not None
-    }
+    keys: dict[str, Output] = {}
+    if key is not None:
+        draw = {"key": batch_key, "record_keys": record_keys}
+        asked = random_arguments(stage, len(inputs))
+        keys = {name: draw[name](key, node, origin) for name in asked}
     # Containers of its own: a stage that writes into its dict changes nobody else's.
     own = [jax.tree.map(lambda x: x, value) for value in inputs]
     with jax.named_scope(node):
         return stage(*own, **keys)
 
 
-def output_failure(output: Any) -> str | None:
+def output_failure(output: Output) -> str | None:
     """Why what a stage returned is no batch, if it is none."""
     if output is None:
         return "returned None; expected a batch, a pytree of arrays. Is a `return` missing?"
@@ -266,7 +288,7 @@ def output_failure(output: Any) -> str | None:
     return None
 
 
-def _numbered(batch: Any) -> Origin:
+def _numbered(batch: Output) -> Origin:
     leaves = jax.tree.leaves(batch)
     return Origin.numbered(leaves[0].shape[0] if leaves and leaves[0].ndim else 0)
 
@@ -281,11 +303,17 @@ def _check_nodes(nodes: Sequence[str], schedule: Schedule) -> None:
         )
 
 
-def _check_key(
-    key: PRNGKeyArray | None, run: Sequence[str], stages: Mapping[str, Callable[..., Any]]
-) -> None:
-    drawing = [node for node in run if random_arguments(stages[node], required=True)]
-    if key is None and drawing:
+def _inputs(pipeline: Pipeline, node: str) -> int:
+    return max(1, len(pipeline.schedule.predecessors(node)))
+
+
+def _check_no_draws(run: Sequence[str], pipeline: Pipeline) -> None:
+    drawing = [
+        node
+        for node in run
+        if random_arguments(pipeline.stages[node], _inputs(pipeline, node), required=True)
+    ]
+    if drawing:
         raise ValueError(
             f"The nodes {listed(drawing)} draw random numbers, but no key was given; pass "
             "key=jax.random.key(0)."

@@ -83,7 +83,7 @@ def graph_failures(
     entries = [_entry_failures(name, before, nodes) for name, before in edges.items()]
     return [
         *(
-            f"`edges` has the key `{name}`, which is not a node. {suggestion(name, nodes)}"
+            f"`edges` has the key `{name}`, which is an unknown node. {suggestion(name, nodes)}"
             for name in edges
             if name not in nodes
         ),
@@ -94,9 +94,13 @@ def graph_failures(
             if name not in edges
         ),
         *itertools.chain(*entries),
-        *([] if sink in nodes else [f"the sink `{sink}` is not a node. {suggestion(sink, nodes)}"]),
         *(
-            f"the nodes run in a circle: {' -> '.join(cycle)}; remove one of these edges."
+            []
+            if sink in nodes
+            else [f"the sink `{sink}` is an unknown node. {suggestion(sink, nodes)}"]
+        ),
+        *(
+            f"the nodes form a cycle: {' -> '.join(cycle)}; remove one of these edges."
             for cycle in _cycles(edges)
         ),
     ]
@@ -109,7 +113,7 @@ def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> l
             f"write [{before!r}]."
         ]
     unknown = [
-        f"node `{name}` reads `{other}`, which is not a node. {suggestion(other, nodes)}"
+        f"node `{name}` reads `{other}`, which is an unknown node. {_instead(name, other, nodes)}"
         for other in dict.fromkeys(before)
         if other not in nodes
     ]
@@ -119,6 +123,12 @@ def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> l
         else []
     )
     return unknown + loop
+
+
+def _instead(name: str, other: str, nodes: Sequence[str]) -> str:
+    if other == "source":
+        return f"Write `{name!r}: []` to read the source."
+    return suggestion(other, nodes)
 
 
 def _sorted(edges: Mapping[str, Sequence[str]]) -> list[str]:

@@ -25,6 +25,15 @@ Stage: TypeAlias = Callable[..., Any]
 RANDOM = ("key", "record_keys")
 
 
+def _same(batch: PyTree) -> PyTree:
+    return batch
+
+
+# How a function looks that one of the two has mapped.
+_VMAP = getattr(jax.vmap(_same), "__code__", ...)
+_FILTER_VMAP: type = type(eqx.filter_vmap(_same))
+
+
 def as_stage(stage: Stage) -> Stage:
     """A callable as a pytree: its leaves are its own arrays, those that a functools.partial binds
     to it, or those of the object whose method it is; a function has none."""
@@ -39,24 +48,49 @@ def as_stage(stage: Stage) -> Stage:
     return _Bound(stage)  # `Partial` would hide the signature
 
 
-def random_arguments(stage: Stage, *, required: bool = False) -> tuple[str, ...]:
-    """Which keys a stage declares: `key`, one a batch, and `record_keys`, one a record.
+def random_arguments(stage: Stage, inputs: int = 1, *, required: bool = False) -> tuple[str, ...]:
+    """Which keys a stage with so many inputs declares: `key`, one a batch, and `record_keys`, one a
+    record; with `required`, only those without a default.
 
-    With `required`, only those without a default.
+    A keyword is a key; a positional parameter is an input, whatever its name, unless it has a
+    default and comes after them. What `jax.vmap` has mapped takes no keywords of its own.
     """
     if isinstance(stage, _PerRecord):
-        return ("record_keys",) if "key" in random_arguments(stage.fn, required=required) else ()
+        asked = random_arguments(stage.fn, inputs, required=required)
+        return ("record_keys",) if "key" in asked else ()
     signature = signature_of(stage)
-    keyword = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    declared = {
-        name: parameter
-        for name, parameter in (signature.parameters if signature else {}).items()
-        if name in RANDOM and parameter.kind in keyword
-    }
-    # A `key` with a default of its own, such as "image", is no random key.
-    own = {n for n, p in declared.items() if p.default not in (p.empty, None)}
-    needed = {n for n, p in declared.items() if p.default is p.empty} if required else declared
-    return tuple(name for name in declared if name in needed and name not in own)
+    if signature is None or (not required and _is_mapped(stage)):
+        return ()
+    parameters = list(signature.parameters.values())
+    return tuple(
+        parameter.name
+        for place, parameter in enumerate(parameters)
+        if parameter.name in RANDOM and _is_key(parameter, place >= inputs, required)
+    )
+
+
+def _is_key(parameter: inspect.Parameter, is_behind: bool, required: bool) -> bool:
+    if parameter.kind is parameter.KEYWORD_ONLY:
+        # A `key` with a default of its own, such as "image", is no random key.
+        return parameter.default is parameter.empty or (not required and parameter.default is None)
+    positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    return positional and is_behind and parameter.default is None and not required
+
+
+def _is_mapped(stage: Stage) -> bool:
+    """Whether `jax.vmap` or `eqx.filter_vmap` has made it: they hand on no key for the batch."""
+    stage = _mapped(stage)
+    while not (isinstance(stage, _FILTER_VMAP) or getattr(stage, "__code__", None) is _VMAP):
+        inner = stage.func if isinstance(stage, functools.partial) else _wrapped(stage)
+        if inner is None:
+            return False
+        stage = inner
+    return True
+
+
+def _wrapped(stage: Stage) -> Stage | None:
+    wrapped: Stage | None = getattr(stage, "__wrapped__", None)
+    return wrapped
 
 
 def arity_failure(name: str, stage: Stage, predecessors: Sequence[str]) -> str | None:
@@ -65,15 +99,16 @@ def arity_failure(name: str, stage: Stage, predecessors: Sequence[str]) -> str |
     count = max(1, len(predecessors))
     if signature is None:
         return None
+    keys = random_arguments(_mapped(stage), count)
     try:
-        signature.bind(*(None,) * count, **dict.fromkeys(random_arguments(_mapped(stage))))
+        signature.bind(*(None,) * count, **dict.fromkeys(keys))
     except TypeError:
         inputs = "1 input" if count == 1 else f"{count} inputs"
         given = f"{inputs} ({listed(predecessors) if predecessors else 'the source'})"
         return (
             f"node `{name}` is called with {given}, but its signature is "
-            f"{signature_text(signature)}; {_mend(signature)}change its parameters or its entry in "
-            "`edges`."
+            f"{signature_text(signature)}; {_mend(signature, count)}change its parameters or its "
+            "entry in `edges`."
         )
     return None
 
@@ -84,11 +119,15 @@ def signature_text(signature: inspect.Signature) -> str:
     return str(inspect.Signature(bare_parameters))
 
 
-def _mend(signature: inspect.Signature) -> str:
-    for name, parameter in signature.parameters.items():
+def _mend(signature: inspect.Signature, count: int) -> str:
+    for place, (name, parameter) in enumerate(signature.parameters.items()):
         near = difflib.get_close_matches(name, [*RANDOM, "rng", "rngs"], n=1)
-        if parameter.default is parameter.empty and near and name not in RANDOM:
+        if parameter.default is not parameter.empty or not near:
+            continue
+        if name not in RANDOM:
             return f"a random key is asked for as `key` or `record_keys`, not `{name}`; "
+        if place >= count and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            return f"a random key is asked for by keyword: write `*, {name}`; "
     return ""
 
 

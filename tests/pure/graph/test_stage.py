@@ -9,6 +9,7 @@ import pytest
 
 import dagrax.pure as dp
 from tests import reference
+from tests.plainly import told
 
 KEY = jax.random.key(3)
 
@@ -74,12 +75,12 @@ def test_only_the_arrays_of_stages_are_leaves() -> None:
 # Keys
 
 
-@pytest.mark.parametrize("declared", ["keyword only", "positional"])
+@pytest.mark.parametrize("declared", ["keyword only", "with a default"])
 def test_a_stage_that_declares_key_gets_one_for_the_batch(declared: str) -> None:
     def strict(batch: Any, *, key: Any) -> Any:
         return words(key)
 
-    def loose(batch: Any, key: Any) -> Any:
+    def loose(batch: Any, key: Any = None) -> Any:
         return words(key)
 
     expected = words(reference.batch_key(KEY, "s", 0, 0))
@@ -103,6 +104,73 @@ def test_a_stage_may_declare_both() -> None:
     one, many = run(stage, key=KEY)
     np.testing.assert_array_equal(one, words(reference.batch_key(KEY, "s", 0, 0)))
     np.testing.assert_array_equal(many[2], words(reference.record_key(KEY, "s", 0, 2)))
+
+
+def test_item_31_a_positional_parameter_is_an_input_whatever_its_name() -> None:
+    def attend(query: Any, key: Any, value: Any) -> Any:
+        return query + 10 * key + 100 * value
+
+    nodes: dict[str, Any] = {"a": plus, "b": Scale(jnp.float32(2)), "merge": attend}
+    edges = {"a": [], "b": [], "merge": ["a", "b", "a"]}
+    pipeline = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="merge")
+    batch = jnp.arange(3.0)
+    expected = (batch + 1) * 101 + 20 * batch
+    for key in (None, KEY):
+        assert dp.apply(pipeline, batch, key=key).tolist() == expected.tolist()
+
+
+def test_item_31_a_key_that_stands_where_an_input_stands_is_told_how_it_is_asked_for() -> None:
+    with pytest.raises(ValueError) as error:
+        dp.Pipeline.from_dag(nodes={"noise": loud}, edges={"noise": []}, sink="noise")
+    assert str(error.value) == (
+        "The graph cannot be built:\n  - node `noise` is called with 1 input (the source), but its "
+        "signature is (batch, key); a random key is asked for by keyword: write `*, key`; change "
+        "its parameters or its entry in `edges`."
+    )
+
+
+def loud(batch: Any, key: Any) -> Any:
+    return batch
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda mlp: dp.per_record(mlp),
+        lambda mlp: jax.vmap(mlp),
+        lambda mlp: eqx.filter_vmap(mlp),
+        lambda mlp: jax.jit(jax.vmap(mlp)),
+        lambda mlp: functools.partial(jax.vmap(mlp)),
+    ],
+    ids=["per_record", "vmap", "filter_vmap", "jit of vmap", "partial of vmap"],
+)
+def test_item_30_a_layer_that_may_take_a_key_is_a_stage(stage: Any) -> None:
+    mlp = eqx.nn.MLP(2, 3, 4, 1, key=KEY)
+    pipeline, batch = dp.Pipeline.linear([stage(mlp)]), jnp.ones((4, 2))
+    for key in (None, KEY):
+        actual = dp.apply(pipeline, batch, key=key)
+        np.testing.assert_allclose(actual, jax.vmap(mlp)(batch), rtol=1e-6)
+
+
+def test_a_layer_that_draws_is_given_the_key_of_its_record() -> None:
+    drop = dp.Pipeline.linear([dp.per_record(eqx.nn.Dropout(0.5))])
+    kept = dp.apply(drop, jnp.ones((8, 50)), key=KEY)
+    assert set(np.unique(kept)) == {0, 2}
+    assert len(np.unique(kept, axis=0)) == 8
+
+
+def test_item_34_an_error_for_want_of_a_key_says_how_it_is_given() -> None:
+    def noisy(batch: Any, record_keys: Any = None) -> Any:
+        if record_keys is None:
+            raise ValueError("record_keys= is wanted")
+        return batch
+
+    with pytest.raises(ValueError) as error:
+        run(noisy, node="noise")
+    assert (
+        "This happened in node `noise` (noisy), which was given f32[3], and no key: pass "
+        "key=jax.random.key(0)."
+    ) in error.value.__notes__
 
 
 def test_raw_keys_are_keys() -> None:
@@ -218,3 +286,55 @@ def test_a_key_with_a_default_of_its_own_is_no_random_key() -> None:
         return {key: batch}
 
     assert list(run(column, node="column")) == ["x"]
+
+
+# Rows of stages
+
+
+def test_a_row_of_no_stages_is_the_identity() -> None:
+    assert dp.apply(dp.Pipeline.linear([]), jnp.arange(3)).tolist() == [0, 1, 2]
+    assert dp.Pipeline.linear({}).schedule.sink == "identity"
+
+
+def test_item_42_a_row_in_a_dict_has_its_names_so_that_a_stage_draws_alike_in_any_row() -> None:
+    both = dp.Pipeline.linear({"first": noise, "second": noise})
+    alone = dp.Pipeline.linear({"second": noise})
+    assert both.schedule.order == ("first", "second")
+    batch = jnp.zeros(3)
+    first = dp.outputs(both, batch, ("first",), key=KEY)["first"]
+    second = dp.apply(both, batch, key=KEY) - first
+    np.testing.assert_allclose(second, dp.apply(alone, batch, key=KEY), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("node", "text"),
+    [
+        (
+            [plus] * 100,
+            "Node `row` is of type list, which cannot be called; a node is one stage: give each of "
+            "these a node of its own.",
+        ),
+        (
+            3,
+            "Node `row` is 3 of type int, which cannot be called; pass a function, or give its "
+            "class a `__call__`.",
+        ),
+        (
+            {i: jnp.ones(1000) for i in range(100)},
+            "Node `row` is of type dict, which cannot be called; a node is one stage: give each of "
+            "these a node of its own.",
+        ),
+    ],
+)
+def test_item_35_what_is_no_stage_is_told_in_a_line(node: Any, text: str) -> None:
+    calls = told(SETUP, [f"dp.Pipeline.linear({{'row': {node_text(node)}}})"])
+    assert list(calls.values()) == [("TypeError", text)]
+
+
+SETUP = "import jax.numpy as jnp, dagrax.pure as dp; plus = lambda b: b + 1"
+
+
+def node_text(node: Any) -> str:
+    if isinstance(node, list):
+        return "[plus] * 100"
+    return "{i: jnp.ones(1000) for i in range(100)}" if isinstance(node, dict) else repr(node)
