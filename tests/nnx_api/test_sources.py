@@ -1,6 +1,10 @@
 """Sources take what users have, and say how to bring what they cannot take."""
 
 import collections
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +14,8 @@ import pytest
 from flax import nnx
 
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
-from tests.nnx_zoo import PATHS, Path, same, xs
+from tests import nnx_zoo
+from tests.nnx_zoo import PATHS, same, xs
 
 
 def over(data: Any, *stages: Any, batch_size: int = 2) -> Pipeline:
@@ -130,7 +135,9 @@ def test_items_29_and_46_a_seed_may_be_left_out_where_nothing_is_shuffled(make: 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
 @pytest.mark.parametrize("names", [(0, 1), ("z", "a")], ids=["numbers as names", "an OrderedDict"])
-def test_item_28_a_dict_stays_what_it_is_on_every_path(path: Path, names: tuple[Any, Any]) -> None:
+def test_item_28_a_dict_stays_what_it_is_on_every_path(
+    path: nnx_zoo.Path, names: tuple[Any, Any]
+) -> None:
     data = collections.OrderedDict(zip(names, (np.arange(4), np.arange(4) * 2.0), strict=True))
     kind = dict if names == (0, 1) else collections.OrderedDict
     pipeline = over(kind(data), same)
@@ -138,3 +145,53 @@ def test_item_28_a_dict_stays_what_it_is_on_every_path(path: Path, names: tuple[
         assert type(batch) is kind
         assert list(batch) == list(names)
         assert (batch[names[0]] * 2).tolist() == batch[names[1]].tolist()
+
+
+# Files larger than memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_item_46_no_call_brings_a_mapped_file_into_memory(tmp_path: Path) -> None:
+    code = """
+import jax, numpy as np
+from flax import nnx
+import dagrax.pure as dp
+from dagrax.nnx_api import MemorySource, NoiseOperator, Pipeline
+
+def own():  # what the process holds in memory of its own, files aside
+    return int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) / 1000
+
+np.lib.format.open_memmap("x.npy", "w+", np.float32, (100_000, 1000))
+x = np.load("x.npy", mmap_mode="r")
+before = own()
+source = MemorySource(data={"x": x}, shuffle=True, rngs=nnx.Rngs(0))
+pipeline, other = (
+    Pipeline(source=source, stages=[NoiseOperator(strength, field="x")], batch_size=64,
+             rngs=nnx.Rngs(0), remainder="drop")
+    for strength in (0.1, 0.2)
+)
+mean = lambda batch: batch["x"].mean()
+pipeline.step()
+for batch, _ in zip(pipeline, range(3)):
+    pass
+pipeline.scan(mean, length=3)
+pipeline.outputs("noise")
+iter(pipeline).set_state(iter(pipeline).get_state())
+nnx.update(pipeline, pipeline.checkpoint())
+pipeline.seek(epoch=0)
+Pipeline.variants([pipeline, other]).step()
+core = dp.Pipeline.linear([lambda batch: batch])
+stream = dp.Stream(*source.pure(), batch_size=64, remainder="drop")
+cursor, _ = dp.step(core, stream, stream.start())
+jax.block_until_ready(jax.jit(lambda stream: stream.take(stream.start())[1])(stream))
+print(own() - before)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert float(run.stdout) < 200  # of 400 MB, programs and batches among them
