@@ -92,7 +92,8 @@ def entered(where: str, value: object, expected: str) -> Held:
             "the mask as a field of its own."
         )
     if not isinstance(value, (*_NUMBER, _Readable)):
-        raise TypeError(of_type(where, value, f"{expected}: {mend(value)}."))
+        called = "data" if where == "data" else "x"
+        raise TypeError(of_type(where, value, f"{expected}: {mend(value, called)}."))
     array = _read(where, value)
     check_numeric(where, array.dtype)
     return array

@@ -7,6 +7,7 @@ import array
 import collections
 import dataclasses
 import os
+import re
 import types
 from collections.abc import Iterable, Mapping, Set
 from typing import Protocol, runtime_checkable
@@ -38,8 +39,12 @@ class _DataSet(Protocol):
     def __getitem__(self, index: int, /) -> object: ...
 
 
-def mend(value: object) -> str:
-    """The smallest edit that makes arrays of something that is none, which it calls `x`."""
+def mend(value: object, called: str) -> str:
+    """The smallest edit that makes arrays of something that is none and is `called` so."""
+    return re.sub(r"\bx\b", called, _mend(value))
+
+
+def _mend(value: object) -> str:
     if isinstance(value, type):
         return f"pass the data, not the class {value.__name__}"
     for base in type(value).__mro__:
