@@ -1,41 +1,66 @@
-"""Short digests of what decides the batches to come, so that a saved place finds its pipeline.
+"""What decides the batches to come, as short digests that a saved cursor is held against.
 
-Digests are compared by whoever restores; here they are only made.
+Each costs the same whatever the data: some numbers of some records are read, by one compiled call.
+How a digest is kept from call to call is no concern of this file.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from ._flow._source import AbstractSource
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline
 from ._graph._stage import type_name
+from ._mesh import whole
 
-_SAMPLES = 64
+_RECORDS, _NUMBERS = 64, 256  # of a source, and of each field of a record
 
 
-def fingerprint(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> dict[str, str]:
+def fingerprint(
+    pipeline: Pipeline,
+    stream: Stream,
+    key: PRNGKeyArray,
+    *,
+    source: str | None = None,
+    graph: str | None = None,
+) -> dict[str, str]:
     """Short digests of what decides the batches to come, for a saved cursor to be held against.
 
-    `source` covers fields, shapes, dtypes, the number of records and up to 64 of them, evenly
-    spaced; `order` the way of shuffling and its key; `seed` the key of the draws; `graph` the
-    edges, the sink and the names of the stages' types, not their parameters.
+    `source` is that of `source_digest`; `graph` that of `graph_digest`; `order` covers the way of
+    shuffling and its key; `seed` the key of the draws. What is known already may be given.
     """
-    size = stream.source.size
-    spots = np.linspace(0, size - 1, min(_SAMPLES, size)).astype(np.uint32)
-    rows = jax.tree_util.tree_leaves_with_path(stream.source.rows(jnp.asarray(spots)))
     order, structure = jax.tree.flatten(stream.order)
-    types = sorted((name, type_name(stage)) for name, stage in pipeline.stages.items())
     return {
-        "source": _digest(size, *((jax.tree_util.keystr(path), _content(x)) for path, x in rows)),
+        "source": source_digest(stream.source) if source is None else source,
         "order": _digest(structure, *map(_content, order)),
         "seed": _digest(_content(key)),
-        "graph": _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types),
+        "graph": graph_digest(pipeline) if graph is None else graph,
     }
+
+
+def source_digest(source: AbstractSource) -> str:
+    """A digest of fields, shapes, dtypes, the number of records and some of what they hold.
+
+    Up to 64 records are looked into, evenly spaced, and in each of their fields up to 256 numbers:
+    the same whether the data are in memory, in a mapped file or spread over devices.
+    """
+    spots = np.linspace(0, source.size - 1, min(_RECORDS, source.size)).astype(np.uint32)
+    sampled = jax.tree_util.tree_leaves_with_path(_sampled(source, spots))
+    fields = ((jax.tree_util.keystr(path), *_content(x)) for path, x in sampled)
+    return _digest(source.size, *fields)
+
+
+def graph_digest(pipeline: Pipeline) -> str:
+    """A digest of the edges, the sink and the names of the stages' types, not their parameters."""
+    types = sorted((name, type_name(stage)) for name, stage in pipeline.stages.items())
+    return _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types)
 
 
 def combined(fingerprints: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -43,6 +68,21 @@ def combined(fingerprints: Sequence[dict[str, str]]) -> dict[str, str]:
     first = fingerprints[0]
     every = {name: [each[name] for each in fingerprints] for name in first}
     return {name: first[name] if len({*x}) == 1 else _digest(*x) for name, x in every.items()}
+
+
+@eqx.filter_jit
+def _sampled(source: AbstractSource, ids: Array | np.ndarray) -> PyTree:
+    """For each field of these records its shape, and up to `_NUMBERS` numbers of each, evenly."""
+
+    def some(rows: Array) -> tuple[Array, Array]:
+        shape = rows.shape[1:] or (1,)
+        size = math.prod(shape)
+        spots = np.linspace(0, size - 1, min(_NUMBERS, size)).astype(np.int64)
+        places = (slice(None), *np.unravel_index(spots, shape))
+        numbers = rows.reshape(rows.shape[0], *shape).at[places].get(out_sharding=whole(rows))
+        return jnp.asarray(rows.shape[1:], jnp.uint32), numbers
+
+    return jax.tree.map(some, source.rows(jnp.asarray(ids)))
 
 
 def _content(leaf: Array | np.ndarray) -> tuple[str, tuple[int, ...], bytes]:

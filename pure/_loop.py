@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from ._flow._apart import apart
@@ -120,7 +121,7 @@ def scan(
     parts = [memo.apart(pipeline), memo.apart(stream), parts_of(body), carried]
     end, arrays, ys = called(_scanned, parts, at, key, static=(int(length), batching), memo=memo)
     if after is not None:
-        memo.places = {after.as_ints(): end}
+        _remember(memo, {after.as_ints(): end})
     return after or Cursor(end[0], end[1]), carried.together(arrays), ys
 
 
@@ -165,7 +166,7 @@ def _advanced(
     parts = [memo.apart(pipeline), memo.apart(stream)]
     output, there = called(_next, parts, at, key, static=batching.length(offset), memo=memo)
     # The next place is on the device already: nothing need be sent there for it.
-    memo.places = {(epoch, offset): at, after.as_ints(): there}
+    _remember(memo, {(epoch, offset): at, after.as_ints(): there})
     return after, output
 
 
@@ -187,6 +188,11 @@ def _on_device(memo: Memo, epoch: int, offset: int) -> UInt32[Array, "2"]:
     # Where the last call left off, the place is there already; a call from its start repeats it.
     at: UInt32[Array, "2"] | None = memo.places.get((epoch, offset))
     return jax.device_put(np.array([epoch, offset], np.uint32)) if at is None else at
+
+
+def _remember(memo: Memo, places: dict[tuple[int, int], _Place]) -> None:
+    # What belongs to a trace ends with it.
+    memo.places = {at: x for at, x in places.items() if not isinstance(x, Tracer)}
 
 
 # What a user's step function is called with, and what it must return

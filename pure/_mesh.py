@@ -4,64 +4,88 @@ They do on Explicit axes, the default of `jax.make_mesh`; where an array lies on
 to the compiler. Nothing of records, stages or variants is known here.
 """
 
-from typing import TypeVar
+import math
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 _Tree = TypeVar("_Tree")
-_Names = str | tuple[str, ...]
 
 
-def laid(array: jax.Array) -> NamedSharding | None:
+def laid(array: Array | np.ndarray) -> NamedSharding | None:
     """How an array is spread over Explicit axes, None where it lies whole."""
     sharding = jax.typeof(array).sharding
     return sharding if any(names is not None for names in sharding.spec) else None
 
 
-def rows_of(array: jax.Array, count: int) -> NamedSharding | None:
-    """How so many rows of an array are spread, None where it lies whole.
+def whole(array: Array) -> NamedSharding | None:
+    """The mesh that an array is spread over, with all of a result on each device; None for none."""
+    sharding = laid(array)
+    return None if sharding is None else NamedSharding(sharding.mesh, PartitionSpec())
+
+
+def rows_of(array: Array, ids: Array) -> NamedSharding | None:
+    """How the rows of these ids are spread, None where neither the array nor the ids have a mesh.
 
     As the array itself; but where the devices do not divide the rows, each has all of them.
     """
     if (sharding := laid(array)) is None:
-        return None
+        mesh = jax.typeof(ids).sharding.mesh  # under `jax.vmap`, that of the axis mapped over
+        return None if mesh.empty else NamedSharding(mesh, PartitionSpec())
     names, *others = sharding.spec
-    divided = count % _devices(sharding, names) == 0
+    axes = (names,) if isinstance(names, str) else names or ()
+    divided = ids.shape[0] % math.prod(sharding.mesh.shape[axis] for axis in axes) == 0
     return NamedSharding(sharding.mesh, PartitionSpec(names if divided else None, *others))
 
 
-def alike(tree: _Tree, like: PyTree) -> _Tree:
+def entry(array: Array, index: int | Int[Array, ""]) -> Array:
+    """`array[index]`, which JAX refuses of an array whose first axis is spread."""
+    if _first(array) is None:
+        return array[index]
+    one = jnp.asarray(index)[None]
+    row: Array = array.at[one].get(out_sharding=rows_of(array, one))
+    return row[0]
+
+
+def alike(tree: _Tree, like: PyTree, *, is_leaf: Callable[[object], bool] | None = None) -> _Tree:
     """A tree whose arrays' first axis is spread as that of the arrays that are `like` it.
 
     `jax.vmap` asks for that. What is spread already, and what has no first axis, stays as it is.
     """
-    found = [sharding for x in jax.tree.leaves(like) if _is_array(x) and (sharding := _first(x))]
-    if not found:
+    leaves = jax.tree.leaves(like, is_leaf=is_leaf)
+    model = next((x for x in leaves if isinstance(x, jax.Array) and _first(x) is not None), None)
+    if model is None:
         return tree
-    mesh, names = found[0].mesh, found[0].spec[0]
 
     def spread(leaf: object) -> object:
         if not isinstance(leaf, jax.Array | np.ndarray) or not leaf.ndim or _first(leaf):
             return leaf
-        others = tuple(jax.typeof(leaf).sharding.spec)[1:]
-        return jax.sharding.reshard(leaf, NamedSharding(mesh, PartitionSpec(names, *others)))
+        return _along(leaf, model)
 
-    spread_tree: _Tree = jax.tree.map(spread, tree)
+    spread_tree: _Tree = jax.tree.map(spread, tree, is_leaf=is_leaf)
     return spread_tree
 
 
-def _first(array: jax.Array | np.ndarray) -> NamedSharding | None:
+def _along(array: Array | np.ndarray, model: Array) -> Array:
+    names, others = jax.typeof(model).sharding.spec[0], jax.typeof(array).sharding.spec[1:]
+    spec = PartitionSpec(names, *others)
+    if isinstance(model, Tracer):
+        spread: Array = jax.sharding.reshard(
+            array, NamedSharding(jax.typeof(model).sharding.mesh, spec)
+        )
+        return spread
+    # Outside a trace the devices themselves are asked for. What is spread has a NamedSharding.
+    devices = cast(NamedSharding, model.sharding).mesh
+    placed: Array = jax.device_put(array, NamedSharding(devices, spec))
+    return placed
+
+
+def _first(array: Array | np.ndarray) -> NamedSharding | None:
     sharding = jax.typeof(array).sharding
     return sharding if any(names is not None for names in sharding.spec[:1]) else None
-
-
-def _is_array(leaf: object) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray)
-
-
-def _devices(sharding: NamedSharding, names: _Names | None) -> int:
-    axes = (names,) if isinstance(names, str) else names or ()
-    return int(np.prod([sharding.mesh.shape[axis] for axis in axes], dtype=int))

@@ -17,6 +17,7 @@ from jaxtyping import Array, Int, PyTree
 
 from ._flow._batching import Cursor
 from ._flow._source import AbstractSource
+from ._mesh import alike, entry
 from ._text import listed, near, of_type, spec_text
 
 _Tree = TypeVar("_Tree")
@@ -65,7 +66,9 @@ def select(variants: _Tree, index: int | Int[Array, ""]) -> _Tree:
     if isinstance(index, int) and not -count <= index < count:
         raise IndexError(f"There is no variant {index}; there are {count}.")
     one: _Tree = jax.tree.map(
-        lambda x: jnp.asarray(x)[index] if eqx.is_array_like(x) else x, variants, is_leaf=_is_source
+        lambda x: entry(jnp.asarray(x), index) if eqx.is_array_like(x) else x,
+        variants,
+        is_leaf=_is_source,
     )
     return one
 
@@ -110,6 +113,7 @@ def vmap_variants(
         stacks = {name: bound.arguments[name] for name in names if name in bound.arguments}
         _count(stacks, f" in {listed(names)}", ", and name the arguments that are stacks in `vary`")
         arrays, fixed = eqx.partition(stacks, eqx.is_array_like)
+        arrays = alike(arrays, arrays, is_leaf=_is_source)
         puts_back: list[Callable[..., PyTree]] = []
 
         def one(arrays: dict[str, PyTree]) -> tuple[list[Cursor], list[PyTree]]:

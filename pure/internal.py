@@ -6,6 +6,8 @@ What a user needs stands in `dagrax.pure`.
 from ._contract._check import Findings as Findings
 from ._contract._check import survey as survey
 from ._fingerprint import combined as combined
+from ._fingerprint import graph_digest as graph_digest
+from ._fingerprint import source_digest as source_digest
 from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
 from ._flow._batching import check_length as check_length

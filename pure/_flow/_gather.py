@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree, UInt32
 
-from .._mesh import laid, rows_of
+from .._mesh import rows_of
 
 # XLA:CPU takes a gather for a reading of all the data and shares it out among threads, which costs
 # more than the rows themselves where they are few and small. A loop of slices stays on one thread.
@@ -28,8 +28,8 @@ def gathered(data: PyTree, ids: UInt32[Array, " batch"]) -> PyTree:
 
 
 def _rows(data: Array, ids: Array, *, many: bool) -> Array:
-    if laid(data) is not None:
-        return _at_once(data, ids, rows_of(data, ids.shape[0]))
+    if (spread := rows_of(data, ids)) is not None:
+        return _at_once(data, ids, spread)
     size = data.nbytes // data.shape[0] * ids.shape[0]
     if many or ids.shape[0] > _FEW or size > _SMALL or jax.device_count() > 1:
         return _at_once(data, ids)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree, UInt32
 
 from .._channels_last import canonical
+from .._mesh import alike
 from .._random._origin import Origin
 from .._text import listed
 from ._apart import apart, settled
@@ -22,6 +23,7 @@ from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
 from ._source import AbstractSource, Batch
 
+_MOST = 2**31 - 1  # as many records as 32 bits count with a sign
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 
@@ -65,6 +67,7 @@ class Stream(eqx.Module, Generic[Batch]):
                 f"order is of type {type(order).__name__}; expected an order: write Shuffled(key), "
                 "or Sequential()."
             )
+        _check_size(source)
         self.source = source
         self.order = Sequential() if order is None else order
         self.batching = Batching(source.size, batch_size, remainder)
@@ -93,7 +96,7 @@ class Stream(eqx.Module, Generic[Batch]):
         rows: Any = self.source.rows(ids)
         remainder = self.batching.remainder
         if isinstance(remainder, Pad):
-            rows = _with_field(rows, remainder.valid, counts)
+            rows = _with_field(rows, remainder.valid, alike(counts, rows))
         marked: Batch = rows
         return marked
 
@@ -221,6 +224,15 @@ def _misnamed(valid: str, fields: Mapping[object, PyTree]) -> str:
         f'remainder="pad" adds a field `{valid}`, but the fields are named {names}, and names of '
         "different types have no order; name them by strings, or choose another remainder."
     )
+
+
+def _check_size(source: AbstractSource) -> None:
+    if source.size > _MOST:
+        raise ValueError(
+            f"The source has {source.size} records; expected at most {_MOST}. Split it into "
+            "smaller ones; of one long row of numbers, such as a file of tokens, make records: "
+            "tokens[: count * length].reshape(count, length)."
+        )
 
 
 def _check_valid_field(row: PyTree, valid: str) -> None:

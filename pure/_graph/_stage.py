@@ -144,6 +144,7 @@ class _PerRecord(eqx.Module):
     fn: Stage
 
     def __call__(self, *batches: PyTree, record_keys: RecordKeys | None = None) -> PyTree:
+        batches = alike(batches, batches)
         if record_keys is None:
             return jax.vmap(self.fn)(*batches)
         keys = alike(record_keys, batches)

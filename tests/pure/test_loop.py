@@ -322,3 +322,19 @@ def test_the_program_does_not_grow_with_the_data() -> None:
         for stream in (heavy(100), heavy(100_000))
     )
     assert large < small * 1.02
+
+
+@pytest.mark.parametrize("loop", ["step", "scan"])
+def test_a_place_met_in_a_trace_is_forgotten_with_it(loop: str) -> None:
+    case, pipeline = Case(12, 4, "carry"), dp.Pipeline.linear([same])
+    stream, start = case.stream(["x"]), case.start()
+
+    def first(stream: dp.Stream) -> Any:
+        if loop == "step":
+            return dp.step(pipeline, stream, start)[1]["x"]
+        body = lambda carry, batch: (carry, batch["x"])  # noqa: E731
+        return dp.scan(body, None, pipeline, stream, start, length=1)[2][0]
+
+    for _ in range(2):
+        found = jax.jit(lambda stream: first(stream))(stream)
+        np.testing.assert_array_equal(found, first(stream))

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -249,3 +250,20 @@ def test_a_traced_partial_take_from_an_askew_cursor_runs_on_into_the_next_epoch(
     assert place(cursor) == (1, 2)
     expected = Case(12, 4, "carry", cursor=(0, 10)).batches(1)[0]
     assert_described(described(batch, origin), expected)
+
+
+@pytest.mark.parametrize("order", [dp.Sequential(), dp.Shuffled(jax.random.key(0))])
+def test_item_11_more_records_than_can_be_numbered_are_refused_by_name(
+    tmp_path: Path, order: dp.AbstractOrder
+) -> None:
+    tokens = np.memmap(tmp_path / "tokens", np.uint8, "w+", shape=(2**31,))  # a file of holes
+    tokens = np.memmap(tmp_path / "tokens", np.uint8, "r")
+    with pytest.raises(ValueError) as error:
+        dp.Stream(dp.ArraySource({"tokens": tokens}), order, batch_size=8)
+    assert str(error.value) == (
+        "The source has 2147483648 records; expected at most 2147483647. Split it into smaller "
+        "ones; of one long row of numbers, such as a file of tokens, make records: "
+        "tokens[: count * length].reshape(count, length)."
+    )
+    most = dp.Stream(dp.ArraySource({"tokens": tokens[:-1]}), order, batch_size=8)
+    assert most.batch_spec["tokens"].shape == (8,)
