@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import dagrax.pure as dp
+from tests.plainly import told
 
 WIDE = np.arange(12.0).reshape(4, 3)
 
@@ -191,9 +192,9 @@ def test_items_26_and_46_a_copy_of_a_mapped_file_is_told_with_its_field_size_and
     files: Path, make: Callable[[Path], Any], size: int, reason: str
 ) -> None:
     array = make(files)
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as heard:
         source = dp.ArraySource({"y": np.zeros(len(array), np.float32), "m": {"x": array}})
-    assert [str(warning.message) for warning in told] == [
+    assert [str(warning.message) for warning in heard] == [
         f"Field `m/x` lies in a mapped file, but its {size} MB are copied into memory, for "
         f"{reason}. (To copy it without this warning, pass np.array(x).)"
     ]
@@ -236,6 +237,32 @@ def test_a_file_of_64_bits_is_read_where_it_lies_if_jax_keeps_them(files: Path) 
     array = mapped(files, "wide")
     with jax.enable_x64(True):
         assert held(array).unsafe_buffer_pointer() == array.ctypes.data
+
+
+ELSEWHERE = """import types, warnings
+import jax, numpy as np, dagrax.pure as dp
+class Device:
+    platform = "gpu"
+    def __str__(self):
+        return "cuda:0"
+warnings.simplefilter("error")
+# As a device with memory of its own would take it.
+jax.device_put = lambda memory: types.SimpleNamespace(devices=lambda: [Device()])
+"""
+
+
+def test_item_46_a_mapped_file_that_goes_to_another_device_is_told(files: Path) -> None:
+    whole = f"np.load({str(files / 'native.npy')!r}, mmap_mode='r')"
+    calls = [f"dp.ArraySource({{'x': {array}}})" for array in (whole, f"{whole}[:1000]")]
+    assert told(ELSEWHERE, [*calls, f"dp.ArraySource(np.array({whole}))"]) == {
+        calls[0]: (
+            "UserWarning",
+            "Field `x` lies in a mapped file, but its 13 MB are copied to cuda:0, which cannot "
+            "read a file. (To copy it without this warning, pass np.array(x).)",
+        ),
+        calls[1]: ("nothing", ""),
+        f"dp.ArraySource(np.array({whole}))": ("nothing", ""),
+    }
 
 
 def test_a_stream_reads_from_the_file(files: Path) -> None:
