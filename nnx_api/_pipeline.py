@@ -1,50 +1,34 @@
-import dis
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, overload
+"""What a user calls: a pipeline of batches through stages, as an nnx.Module.
 
-import flax.errors
+Each method says what it does and refuses what cannot work; what is done stands in `_core`, and what
+is computed in `dagrax.pure`. No algorithm is here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+
 import jax
-import numpy as np
-import typing_extensions as te
 from flax import nnx
-from jax.core import Tracer
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
 from dagrax.pure import internal
 
-from . import _traced
-from ._compiled import Bound, Programs, is_traced, seen_in
+from ._core import _calls
+from ._core._checkpoint import GUARD, checkpoint, judge
+from ._core._module import In, Modules, Out, PipelineCore, Stage, placed
 from ._iterator import EpochIterator
-from ._records import Position, Records, Seed
+from ._nodes import nodes_of
+from ._records import Position, Seed
 from ._sources import Source, draw_seed
-from ._variants import each_variant, have_own_orders, one_of, stacked, unstacked
-from ._watch import Watch
+from ._variants import each_variant, have_own_orders, stacked, unstack
 
-_CLOSED_OVER = (
-    "The function that is being traced closes over a pipeline made outside it, whose position it "
-    "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline). (Or it merges "
-    "Variables of another trace: write nnx.merge(..., copy=True).)"
-)
-In = te.TypeVar("In", default=Any)
-Out = te.TypeVar("Out", default=Any)
 _Modules = TypeVarTuple("_Modules")
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 
 
-class _Unseen:
-    """Attributes that are no part of the module: flax sees neither them nor a change of them."""
-
-    __slots__ = ("_bound", "_origin", "_programs", "_watch")
-    _bound: tuple[Bound, internal.Batching]
-    _watch: Watch
-    _origin: dp.Origin
-    _programs: Programs
-
-
-class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
+class Pipeline(PipelineCore[In, Out]):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
@@ -72,35 +56,37 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self,
         *,
         source: Source[In],
-        stages: Sequence[Callable[..., Any]] | dp.Pipeline[In, Out],
+        stages: Sequence[Stage] | Mapping[str, Stage] | dp.Pipeline[In, Out] = (),
         batch_size: int,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         remainder: dp.Remainder = "partial",
         dims: dp.Dims = (),
     ):
         if not isinstance(source, Source):
             raise TypeError(
-                f"source is of type {type(source).__name__}; expected a source: "
-                "MemorySource(MemorySourceConfig(), data=…)."
+                internal.of_type(
+                    "source", source, "a source: MemorySource(MemorySourceConfig(), data=…)."
+                )
             )
-        if not isinstance(stages, dp.Pipeline | Sequence):
+        if not isinstance(stages, dp.Pipeline | Sequence | Mapping):
             raise TypeError(
-                f"stages is of type {type(stages).__name__}; expected a list of stages: write "
+                f"{internal.of_type('stages', stages, 'a list of stages: write')} "
                 "stages=[normalize, augment]. A graph goes to Pipeline.from_dag(nodes=…, edges=…)."
             )
         graph: dp.Pipeline[In, Out] = (
             stages if isinstance(stages, dp.Pipeline) else dp.Pipeline.linear(stages)
         )
         self.source = source
-        self.nodes: dict[str, Any] = nnx.data(_nodes(graph))
+        self.nodes = nnx.data(nodes_of(graph))
         self._schedule = graph.schedule
         self._dims = internal.declared(dims, graph.dims)
-        self._variants: tuple[bool, ...] = ()
+        self._variants = ()
         self._batch_size = batch_size
-        self._remainder: dp.Remainder = remainder
+        self._remainder = remainder
         self._stream()
-        self._seed = Seed(draw_seed(rngs, "pipeline"))
-        self._epoch, self._offset = map(Position, _scalars(dp.Cursor(0, 0)))
+        self._is_seeded = rngs is not None
+        self._seed = Seed(jax.random.key(0) if rngs is None else draw_seed(rngs, "pipeline"))
+        self._position = Position(placed(dp.Cursor(0, 0), source))
         self.check()
 
     @classmethod
@@ -108,11 +94,11 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         cls,
         *,
         source: Source[In],
-        nodes: Mapping[str, Callable[..., Any]],
+        nodes: Mapping[str, Stage],
         edges: Mapping[str, Sequence[str]],
         sink: str,
         batch_size: int,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         remainder: dp.Remainder = "partial",
         dims: dp.Dims = (),
     ) -> "Pipeline[In, Out]":
@@ -153,7 +139,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
                     f"A variant is of type {type(pipeline).__name__}; expected pipelines: write "
                     "Pipeline.variants([pipeline_of(strength) for strength in strengths])."
                 )
-        own_order = have_own_orders(pipelines)
+        own_order = have_own_orders([pipeline.source for pipeline in pipelines])
         together: Pipeline[In, Out] = stacked(pipelines, own_order=own_order)
         together._variants = (own_order, *together._variants)
         return together
@@ -167,13 +153,10 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
             raise ValueError(
                 "This pipeline has no variants; make some by Pipeline.variants([...])."
             )
-        alone: list[Pipeline[In, Out]] = unstacked(self, own_order=self._variants[0])
-        for pipeline in alone:
-            pipeline._variants = self._variants[1:]
-        return alone
+        return unstack(self)
 
     @property
-    def stages(self) -> tuple[Callable[..., Any], ...]:
+    def stages(self) -> tuple[Stage, ...]:
         """The stages, each after its predecessors."""
         return tuple(self.nodes[name] for name in self._schedule.order)
 
@@ -184,13 +167,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     @batch_size.setter
     def batch_size(self, batch_size: int) -> None:
-        dp.Stream(*self._one_source().pure(), batch_size=batch_size, remainder=self._remainder)
-        before, self._batch_size = self._batch_size, batch_size
-        try:
-            self.check()
-        except ValueError:
-            self._batch_size = before
-            raise
+        self._become(batch_size, self._remainder)
 
     @property
     def remainder(self) -> dp.Remainder:
@@ -199,21 +176,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
 
     @remainder.setter
     def remainder(self, remainder: dp.Remainder) -> None:
-        dp.Stream(*self._one_source().pure(), batch_size=self._batch_size, remainder=remainder)
-        before, self._remainder = self._remainder, remainder
-        try:
-            self.check()
-        except ValueError:
-            self._remainder = before
-            raise
-
-    @property
-    def cursor(self) -> dp.Cursor:
-        """Where the next batch starts: two ints outside a trace, traced integers inside one."""
-        values = self._epoch.get_raw_value(), self._offset.get_raw_value()
-        if isinstance(values[0], Tracer) or isinstance(values[1], Tracer):
-            return dp.Cursor(*values)
-        return dp.Cursor(int(values[0]), int(values[1]))
+        self._become(self._batch_size, remainder)
 
     def seek(self, *, epoch: int | None = None, offset: int = 0) -> None:
         """Go to an offset, counted in records, of an epoch (the current one, if none is given).
@@ -227,30 +190,14 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
                 "epoch is None inside a trace (jit, scan, vmap), where the current epoch is no "
                 f"number; pass it: pipeline.seek(epoch=…, offset={offset!r})."
             )
-        self._seek(cursor.epoch if epoch is None else epoch, offset)
-
-    def _seek(self, epoch: Any, offset: Any) -> None:
-        for name, value, most in (
-            ("epoch", epoch, 2**32),
-            ("offset", offset, len(self._one_source())),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise TypeError(
-                    f"{name} is {value!r} of type {type(value).__name__}; expected an int."
-                )
-            if not 0 <= value < most:
-                raise ValueError(f"{name} is {value}; expected at least 0 and less than {most}.")
-        self._go(self._stream().batching.settle(int(epoch), int(offset)))
+        _calls.seek(self, cursor.epoch if epoch is None else epoch, offset)
 
     def checkpoint(self) -> nnx.State[Any, Any]:
-        """What a checkpoint should hold: everything but the data, as it is now. `nnx.update`
-        restores it. Arrays of immutable stages, such as an eqx.Module, cannot be set: they are
-        left out."""
-        flat = nnx.to_flat_state(nnx.state(self, nnx.Not(Records)))
-        kept = [(path, leaf) for path, leaf in flat if _can_be_set(self, path, leaf)]
-        # Variables of its own, which no step will move.
-        copy: nnx.State[Any, Any] = jax.tree.map(lambda x: x, nnx.from_flat_state(kept))
-        return copy
+        """What a checkpoint should hold: everything but the data, as it is now, in arrays of its
+        own. `nnx.update` restores it into a pipeline made alike, and refuses that of a pipeline
+        with another source, order, seed or graph. Arrays of immutable stages, such as an
+        eqx.Module, cannot be set: they are left out."""
+        return checkpoint(self)
 
     def describe(self) -> str:
         """A table of the nodes as they run: what each reads, is, and puts out."""
@@ -262,39 +209,36 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         Done at construction; worth repeating after a stage was replaced. **Errors:** a ValueError
         that lists every field of every node that does not fit.
         """
-        findings: internal.Findings = Bound(self, []).spec(Programs(), _traced.survey, ())
-        findings.raise_failures()
-        return findings.outputs
+        return _calls.survey(self).outputs
 
     def __len__(self) -> int:
-        return self._stream().steps_per_epoch
+        return _calls.batching(self).steps_per_epoch
 
-    def __call__(self, batch: In) -> Out:
+    def __call__(
+        self, batch: In, *, key: jax.Array | None = None, origin: dp.Origin | None = None
+    ) -> Out:
         """The output of the sink for a batch of your own, at no cost to the position.
 
-        Its records count as the records 0, 1, … of epoch 0 where a stage draws.
+        Where a stage draws, `key` is used in place of the pipeline's seed, and `origin` says which
+        records these are; without one they count as the records 0, 1, … of epoch 0. In a loop give
+        one of the two, or every turn draws the same. A subclass that overrides this takes both
+        and passes them on: `def __call__(self, batch, **draws)`.
         """
 
-        def one(pipeline: Any, modules: Any, carry: Any) -> tuple[None, Any]:
-            key, origin = pipeline._seed.get_value(), self._current()
-            return None, dp.apply(pipeline._graph(), batch, key=key, origin=origin)
+        def one(own: PipelineCore[In, Out], modules: Modules, carry: None) -> tuple[None, Out]:
+            seed = own._key() if key is None else key
+            return None, dp.apply(own._graph(), batch, key=seed, origin=origin)
 
-        output: Out = each_variant(one, self)[1]
-        return output
+        return each_variant(one, self, self._variants)[1]
 
     def step(self) -> Out:
         """The next batch, through the stages, by a compiled call."""
-        output: Out = self._advance()
-        return output
+        return _calls.step(self)
 
     def __iter__(self) -> EpochIterator[Out]:
         return EpochIterator(self)
 
-    @overload
-    def outputs(self, *nodes: str) -> dict[str, Any]: ...
-    @overload
-    def outputs(self, *nodes: str, batch: In) -> dict[str, Any]: ...
-    def outputs(self, *nodes: str, batch: Any = None) -> dict[str, Any]:
+    def outputs(self, *nodes: str, batch: In | None = None) -> dict[str, PyTree]:
         """The outputs of the named nodes (of all that run, if none is named) for the next batch,
         or for a `batch` of your own. Neither position nor state of the stages change.
 
@@ -306,26 +250,16 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
                     f"A node is named by {node!r} of type {type(node).__name__}; expected its "
                     'name: write pipeline.outputs("crop", "flip").'
                 )
-        nodes = nodes or self._schedule.executed
-        seen = seen_in(self)
-        if is_traced(seen):
-            return _traced.outputs(nnx.merge(*nnx.split(self)), self.cursor, batch, None, nodes)
-        bound, batching = self._bind(seen)
-        cursor = batching.settle(*self.cursor)
-        static = batching.length(cursor.offset), nodes
-        taps: dict[str, Any] = bound.run(
-            self, self._kept(), _traced.outputs, static, _scalars(cursor), batch, update=False
-        )
-        return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
+        return _calls.outputs(self, batch, nodes or self._schedule.executed)
 
     @overload
-    def scan(self, step_fn: Callable[[Out], _Y], *, length: int) -> _Y: ...
+    def scan(self, step_fn: Callable[[Out], _Y], *, length: int | None = ...) -> _Y: ...
     @overload
     def scan(
         self,
         step_fn: Callable[[Unpack[_Modules], Out], _Y],
         *,
-        length: int,
+        length: int | None = ...,
         modules: tuple[*_Modules],
     ) -> _Y: ...
     @overload
@@ -333,7 +267,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self,
         step_fn: Callable[[_Carry, Out], tuple[_Carry, _Y]],
         *,
-        length: int,
+        length: int | None = ...,
         init_carry: _Carry,
     ) -> tuple[_Carry, _Y]: ...
     @overload
@@ -341,7 +275,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self,
         step_fn: Callable[[_Carry, Unpack[_Modules], Out], tuple[_Carry, _Y]],
         *,
-        length: int,
+        length: int | None = ...,
         modules: tuple[*_Modules],
         init_carry: _Carry,
     ) -> tuple[_Carry, _Y]: ...
@@ -350,7 +284,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self,
         step_fn: Callable[..., _Y],
         *,
-        length: int,
+        length: int | None = ...,
         modules: tuple[Any, ...] = ...,
         shared: tuple[Any, ...],
     ) -> _Y: ...
@@ -359,7 +293,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self,
         step_fn: Callable[..., tuple[_Carry, _Y]],
         *,
-        length: int,
+        length: int | None = ...,
         modules: tuple[Any, ...] = ...,
         shared: tuple[Any, ...],
         init_carry: _Carry,
@@ -368,7 +302,7 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         self,
         step_fn: Callable[..., Any],
         *,
-        length: int,
+        length: int | None = None,
         modules: tuple[Any, ...] = (),
         shared: tuple[Any, ...] = (),
         init_carry: Any = None,
@@ -388,233 +322,46 @@ class Pipeline(_Unseen, nnx.Module, Generic[In, Out]):
         wrong signature, a carry that changes structure, shape or dtype (naming the leaf);
         ValueError for a length below 1, and where the batches differ in shape.
         """
-        internal.check_length(length)
+        if length is not None:
+            internal.check_length(length)
         _check_modules("modules", modules)
         _check_modules("shared", shared)
         carries = init_carry is not None
-        names = [_name(module) for module in (*modules, *shared)]
+        names = [type(module).__name__ for module in (*modules, *shared)]
         internal.check_arguments(
             step_fn,
             (*(["carry"] if carries else []), *names, "batch"),
             ", or pass modules=(…) and init_carry=… to scan",
         )
-        self._check_trace()
-        everything = (self, modules, shared)
-        batching, cursor = self._stream().batching, self.cursor
-        seen = seen_in(everything)
+        carry, ys = _calls.scan(self, step_fn, length, modules, shared, init_carry)
+        return (carry, ys) if carries else ys
+
+    def _become(self, batch_size: int, remainder: dp.Remainder) -> None:
+        # Judged as a whole before any of it counts.
+        dp.Stream(*self._one_source().pure(), batch_size=batch_size, remainder=remainder)
+        before = self._batch_size, self._remainder
+        self._batch_size, self._remainder = batch_size, remainder
         try:
-            if is_traced(seen):
-                after, carry, ys = _traced.scan(
-                    everything, cursor, init_carry, step_fn, length, carries, self._remainder
-                )
-            else:
-                static = step_fn, length, carries, batching.in_scan(cursor).remainder
-                _, carry, ys = Bound(everything, seen).run(
-                    everything, self._kept(), _traced.scan, static, _scalars(cursor), init_carry
-                )
-                after = batching.skip(*cursor.as_ints(), length)
-        except (flax.errors.TraceContextError, ValueError) as error:
-            if isinstance(error, ValueError) and "trace level" not in str(error):
-                raise
-            if shared:
-                error.add_note(
-                    "A shared module is only read; pass one that the step function changes by "
-                    "modules=(module,), over variants one for each, stacked by `stack`."
-                )
-            error.add_note(
-                "If the step function closes over the module that it changes, pass the module to "
-                "it: modules=(module,)."
-            )
-            raise
-        self._go(after)
-        return ys if init_carry is None else (carry, ys)
-
-    # Where the pure core meets the Variables: read them, one pure call, write them back.
-
-    def _graph(self) -> dp.Pipeline[In, Out]:
-        # Checked anew: a node may have been replaced.
-        edges, sink = dict(self._schedule.edges), self._schedule.sink
-        return dp.Pipeline[In, Out].from_dag(
-            nodes=self.nodes, edges=edges, sink=sink, dims=dict(self._dims)
-        )
-
-    def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
-        source, order = self._one_source().pure()
-        return dp.Stream(
-            source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
-        )
-
-    def _one_source(self) -> Source[In]:
-        # Outside the map over variants, the first of them stands for all.
-        source = self.source
-        for own_order in self._variants:
-            source = one_of(source, 0, own_order=True) if own_order else source
-        return source
-
-    def _current_epoch(self) -> int:
-        return int(self._stream().batching.settle(*self.cursor).epoch)
-
-    def _advance(self, epoch: int | None = None) -> Any:
-        # The next batch; with an `epoch`, StopIteration if it has ended.
-        if (found := self._found()) is None:
-            if epoch is not None and self._current_epoch() != epoch:
-                raise StopIteration
-            return self._traced_step()
-        bound, batching, values = found
-        at = self.cursor
-        now = batching.settle(*at)
-        if epoch is not None and now.epoch != epoch:
-            raise StopIteration
-        if now != at:
-            self._go(now)
-            values = bound.values()
-        return self._compiled_step(bound, batching, values, now)
-
-    def _found(self) -> tuple[Bound, internal.Batching, list[Any]] | None:
-        # What a compiled call needs, bound anew after a change of structure; None inside a trace.
-        if (held := self._unchanged()) is None:
-            if is_traced(seen := seen_in(self)):
-                return None
-            held = self._bind(seen)
-        bound, batching = held
-        values = bound.values()
-        return None if bound.are_traced(values) else (bound, batching, values)
-
-    def _unchanged(self) -> tuple[Bound, internal.Batching] | None:
-        try:
-            return self._bound if self._watch.unchanged() else None
-        except AttributeError:  # not run yet
-            return None
-
-    def _traced_step(self) -> Any:
-        def one(pipeline: Any, modules: Any, carry: Any) -> tuple[dp.Cursor, Any]:
-            stream = pipeline._stream()
-            cursor, batch, origin = stream.take(pipeline.cursor)
-            return cursor, stream.marked(batch, pipeline._through(batch, origin))
-
-        cursor, output = each_variant(one, self)
-        self._go(cursor)
-        return output
-
-    def _compiled_step(
-        self, bound: Bound, batching: internal.Batching, values: list[Any], now: dp.Cursor
-    ) -> Any:
-        epoch, offset = now
-        length = batching.length(offset)
-        try:
-            output = bound.run(self, self._kept(), _traced.read, (length,), values=values)
-        except flax.errors.TraceContextError as error:
-            error.add_note(_CLOSED_OVER)
-            raise
-        after = batching.settle(epoch, offset + length)
-        self._go(after, same_epoch=bool(after.epoch == epoch))
-        return output
-
-    def _through(self, batch: Any, origin: dp.Origin) -> Any:
-        # By way of `__call__`, which a subclass may override and which takes a batch alone.
-        object.__setattr__(self, "_origin", origin)
-        try:
-            return self(batch)
-        finally:
-            object.__delattr__(self, "_origin")
-
-    def _current(self) -> dp.Origin | None:
-        try:
-            return self._origin
-        except AttributeError:
-            return None
-
-    def _kept(self) -> Programs:
-        try:
-            return self._programs
-        except AttributeError:  # new, or a copy that flax has made
-            object.__setattr__(self, "_programs", Programs())
-            return self._programs
-
-    def _bind(self, seen: list[Any]) -> tuple[Bound, internal.Batching]:
-        try:
-            bound, batching = self._bound
-            if not bound.same(seen):
-                raise AttributeError
-        except AttributeError:
-            bound, batching = Bound(self, seen), self._stream().batching
-            object.__setattr__(self, "_bound", (bound, batching))
-        object.__setattr__(self, "_watch", Watch(self))
-        return bound, batching
-
-    def _check_trace(self) -> None:
-        self._go(dp.Cursor(self._epoch.get_raw_value(), self._offset.get_raw_value()))
-
-    def _go(self, cursor: dp.Cursor, *, same_epoch: bool = False) -> None:
-        try:
-            if not same_epoch:  # a checked write takes flax two microseconds
-                self._epoch.set_raw_value(_scalar(cursor.epoch))
-            self._offset.set_raw_value(_scalar(cursor.offset))
-        except flax.errors.TraceContextError as error:
-            error.add_note(_CLOSED_OVER)
+            self.check()
+        except ValueError:
+            self._batch_size, self._remainder = before
             raise
 
-    def _fingerprint(self) -> dict[str, str]:
-        if self._variants:
-            return internal.combined([alone._fingerprint() for alone in self.unstack()])
-        return dp.fingerprint(self._graph(), self._stream(), self._seed.get_value())
+    def _graph_node_set_key(self, key: Any, value: Any) -> None:
+        # By which `nnx.update` sets what a pipeline has not yet: of a checkpoint, first its guard.
+        if key == GUARD:
+            judge(self, value)
+        else:
+            super()._graph_node_set_key(key, value)
 
 
-def _nodes(graph: dp.Pipeline[Any, Any]) -> dict[str, Any]:
-    nodes: dict[str, Any] = {}
-    for name, stage in graph.stages.items():
-        # A module that is no pytree is still one to flax.
-        own = stage.func if isinstance(stage, jax.tree_util.Partial) else stage
-        nodes[name] = own if isinstance(own, nnx.Pytree) else stage
-        if isinstance(own, Pipeline):
-            raise TypeError(
-                f"Node `{name}` is a Pipeline, which does not know where the records of its "
-                "batches come from; put its stages into this one."
-            )
-        for variable, value in _closed_over(own).items():
-            if isinstance(value, nnx.Pytree | nnx.Variable):
-                raise ValueError(
-                    f"Node `{name}` is a function that closes over `{variable}`, a "
-                    f"{type(value).__name__}, which would become a constant of the program; make "
-                    f"the module the stage, or write functools.partial(f, {variable})."
-                )
-    return nodes
-
-
-def _can_be_set(module: Any, path: tuple[Any, ...], leaf: Any) -> bool:
-    for name in path if not isinstance(leaf, nnx.Variable) else ():
-        if not isinstance(module, nnx.Pytree | dict | list):
-            return False
-        module = vars(module)[str(name)] if isinstance(module, nnx.Pytree) else module[name]
-    return True
-
-
-def _closed_over(stage: Any) -> Mapping[str, Any]:
-    if not inspect.isfunction(stage):
-        return {}
-    loads = {x.argval for x in dis.get_instructions(stage) if x.opname == "LOAD_GLOBAL"}
-    found = {name: stage.__globals__[name] for name in loads if name in stage.__globals__}
-    return {**found, **inspect.getclosurevars(stage).nonlocals}
-
-
-def _scalars(cursor: dp.Cursor) -> dp.Cursor:
-    return dp.Cursor(*map(_scalar, cursor))
-
-
-def _scalar(x: Any) -> Any:
-    return np.asarray(x, np.uint32) if isinstance(x, int) else x
-
-
-def _check_modules(argument: str, modules: Any) -> None:
+def _check_modules(argument: str, modules: object) -> None:
     wrong = not isinstance(modules, tuple) or not all(isinstance(m, nnx.Pytree) for m in modules)
     if wrong:
+        kinds = [type(x).__name__ for x in modules] if isinstance(modules, tuple) else []
         raise TypeError(
             f"{argument} is of type {type(modules).__name__}"
-            + (f" of {', '.join(_name(m) for m in modules)}" if isinstance(modules, tuple) else "")
+            + (f" of {', '.join(kinds)}" if isinstance(modules, tuple) else "")
             + f"; expected a tuple of nnx modules: {argument}=(model, optimizer), or (model,) for "
             "one."
         )
-
-
-def _name(module: Any) -> str:
-    return type(module).__name__

@@ -73,14 +73,12 @@ class MemorySource(Source[Batch]):
         if self.config.shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.")
         arrays = internal.stacked_records(data) if isinstance(data, list) else data
-        self.data = Records(_without_modules(dp.ArraySource(arrays).data))
+        # One Variable for each array, so that flax can name each of them by a path.
+        self.data = nnx.data(jax.tree.map(Records, _without_modules(dp.ArraySource(arrays).data)))
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
-        if not isinstance(self.data, Records):
-            expected = "Records: to replace the data, write source.data = Records(data)."
-            raise TypeError(internal.of_type("source.data", self.data, expected))
-        source = dp.ArraySource(self.data.get_value())
+        source = dp.ArraySource(jax.tree.map(_value, self.data, is_leaf=_is_records))
         if not self.config.shuffle:
             return source, dp.Sequential()
         if self._order_key is None:
@@ -89,6 +87,17 @@ class MemorySource(Source[Batch]):
                 "rngs=nnx.Rngs(0) to MemorySource."
             )
         return source, dp.Shuffled(self._order_key.get_value())
+
+
+def _is_records(x: object) -> bool:
+    return isinstance(x, Records)
+
+
+def _value(leaf: object) -> PyTree:
+    if isinstance(leaf, Records):
+        return leaf.get_value()
+    expected = "Records: to replace the data, write source.data[…] = Records(array)."
+    raise TypeError(internal.of_type("A leaf of source.data", leaf, expected))
 
 
 def draw_seed(rngs: nnx.Rngs, stream: str) -> PRNGKeyArray:

@@ -1,3 +1,10 @@
+"""Modules of one structure as one whose Variables have a leading axis of variants.
+
+`stack` and `unstack` are for models and optimizers. `each_variant` maps what runs inside a
+compiled call over the variants of a pipeline. What variants share (data, position, a source whose
+order is the same in all) has no axis. How pipelines are stepped is not known here.
+"""
+
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -5,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import PyTree
 
 from dagrax.pure import internal
 
-from ._compiled import FLAX_OWN, is_same, raw, same_structure
+from ._call._inside import attributes
+from ._call._parts import Changed, Parts, Path, is_same, raw
 from ._records import Position, Records
 
 _Module = TypeVar("_Module", bound=nnx.Pytree)
-_Path = tuple[Any, ...]
+_Out = TypeVar("_Out")
+_Unlike = Iterator[tuple[str, str, str]]
 
 
 def stack(modules: Sequence[_Module]) -> _Module:
@@ -43,12 +53,11 @@ def unstack(module: _Module) -> list[_Module]:
 
     **Errors:** ValueError for a module whose Variables have no leading axis of one length.
     """
-    from ._pipeline import Pipeline  # which is built on this
-
-    if isinstance(module, Pipeline) and module._variants:
-        alone: Any = module.unstack()
-        return list(alone)
-    return unstacked(module, own_order=True)
+    levels = vars(module).get("_variants", ())  # those of a pipeline
+    alone = unstacked(module, own_order=levels[0] if levels else True)
+    for one in alone if levels else ():
+        vars(one)["_variants"] = levels[1:]
+    return alone
 
 
 def stacked(modules: Sequence[_Module], *, own_order: bool) -> _Module:
@@ -67,23 +76,26 @@ def stacked(modules: Sequence[_Module], *, own_order: bool) -> _Module:
             "of their Variables: hold what varies in an nnx.Variable, and give all of them the "
             "same of the rest (functions, such as optax's, too)."
         )
-    leaves = []
-    for same in zip(*(nnx.to_flat_state(nnx.state(x)) for x in modules), strict=True):
-        path, leaf = same[0]
-        values = [raw(other) for _, other in same]
-        varies = variant_axis(path, leaf, own_order) == 0
-        leaves.append((path, _with(leaf, _joined(values) if varies else values[0])))
-    together: _Module = nnx.merge(nnx.graphdef(first), nnx.from_flat_state(leaves))
+    parts = Parts.of(first)
+    columns = zip(*(Parts.of(module).values() for module in modules), strict=True)
+    together: _Module = parts.together(
+        [
+            _joined(column) if axis == 0 else column[0]
+            for axis, column in zip(axes_of(parts, own_order), columns, strict=True)
+        ]
+    )
     return together
 
 
 def unstacked(module: _Module, *, own_order: bool) -> list[_Module]:
     """The modules that `stacked` has made one."""
+    parts = Parts.of(module)
+    axes = axes_of(parts, own_order)
     lengths = {
         jnp.shape(x)[:1]
-        for path, leaf in nnx.to_flat_state(nnx.state(module))
-        if variant_axis(path, leaf, own_order) == 0
-        for x in jax.tree.leaves(raw(leaf))
+        for axis, value in zip(axes, parts.values(), strict=True)
+        for x in jax.tree.leaves(value)
+        if axis == 0
     }
     if len(lengths) != 1 or () in lengths:
         raise ValueError(
@@ -95,136 +107,111 @@ def unstacked(module: _Module, *, own_order: bool) -> list[_Module]:
 
 def one_of(module: _Module, index: int, *, own_order: bool) -> _Module:
     """One of the modules that `stacked` has made one."""
-    leaves = [
-        (path, _with(leaf, _at(raw(leaf), index)))
-        if variant_axis(path, leaf, own_order) == 0
-        else (path, _with(leaf, raw(leaf)))
-        for path, leaf in nnx.to_flat_state(nnx.state(module))
-    ]
-    alone: _Module = nnx.merge(nnx.graphdef(module), nnx.from_flat_state(leaves))
+    parts = Parts.of(module)
+    alone: _Module = parts.together(
+        [
+            jax.tree.map(lambda x: x[index], value) if axis == 0 else value
+            for axis, value in zip(axes_of(parts, own_order), parts.values(), strict=True)
+        ]
+    )
     return alone
 
 
-def variant_axis(path: _Path, leaf: Any, own_order: bool) -> int | None:
+def axes_of(parts: Parts, own_order: bool) -> list[int | None]:
+    """For each Variable the axis of the variants, None where they share it."""
+    return [variant_axis(p, x, own_order) for p, x in zip(parts.paths, parts.leaves, strict=True)]
+
+
+def variant_axis(path: Path, leaf: object, own_order: bool) -> int | None:
     """The axis of the variants in a Variable, None where they share it."""
     shared = isinstance(leaf, Records | Position) or (path[:1] == ("source",) and not own_order)
     return None if shared else 0
 
 
-def have_own_orders(pipelines: Sequence[Any]) -> bool:
-    """Whether the sources of pipelines differ in more than being other objects."""
-    sources = [jax.tree.leaves(nnx.state(x.source, nnx.Not(Records))) for x in pipelines]
-    return any(not _equal(x, y) for x in sources[1:] for x, y in zip(sources[0], x, strict=False))
+def have_own_orders(sources: Sequence[nnx.Module]) -> bool:
+    """Whether sources differ in more than being other objects."""
+    values = [jax.tree.leaves(nnx.state(source, nnx.Not(Records))) for source in sources]
+    return any(not _equal(x, y) for x in values[1:] for x, y in zip(values[0], x, strict=False))
 
 
 def each_variant(
-    fn: Callable[[Any, tuple[Any, ...], Any], tuple[Any, Any]],
-    pipeline: Any,
-    modules: tuple[Any, ...] = (),
-    carry: Any = None,
-) -> tuple[Any, Any]:
+    fn: Callable[[Any, Any, Any], tuple[Any, _Out]],
+    pipeline: nnx.Module,
+    levels: tuple[bool, ...],
+    modules: tuple[nnx.Pytree, ...] = (),
+    carry: PyTree = None,
+) -> tuple[Any, _Out]:
     """`fn(pipeline, modules, carry) -> (shared, output)`, over the variants if there are any.
 
     What `fn` sets in the modules is written back. Outputs get a leading axis of variants; what is
-    shared gets none.
+    shared gets none. `levels` says for each axis of variants whether orders vary along it.
     """
-    if not (levels := pipeline._variants):
+    if not levels:
         return fn(pipeline, modules, carry)
     everything = (pipeline, modules)
-    graphdef, state = nnx.split(everything)
-    flat = nnx.to_flat_state(state)
-    axes = [variant_axis(path[1:], leaf, path[0] == 1 or levels[0]) for path, leaf in flat]
-    _check_stacked(pipeline, modules, carry)
+    parts = Parts.of(everything)
+    axes = [
+        variant_axis(path[1:], leaf, path[0] == 1 or levels[0])
+        for path, leaf in zip(parts.paths, parts.leaves, strict=True)
+    ]
 
-    def one(values: list[Any], carry: Any) -> tuple[Any, Any, dict[int, Any], dict[int, Any]]:
-        leaves = [(p, _with(leaf, x)) for (p, leaf), x in zip(flat, values, strict=True)]
-        own, own_modules = nnx.merge(graphdef, nnx.from_flat_state(leaves))
-        own._variants = levels[1:]
-        shared, output = each_variant(fn, own, own_modules, carry)
-        own._variants = levels
-        after, state = nnx.split((own, own_modules))
-        same_structure(graphdef, after, "A variant")
-        new = [raw(leaf) for _, leaf in nnx.to_flat_state(state)]
-        changed = {i: x for i, x in enumerate(new) if not is_same(values[i], x)}
-        return (
-            shared,
-            output,
-            {i: x for i, x in changed.items() if axes[i] == 0},
-            {i: x for i, x in changed.items() if axes[i] is None},
+    def one(values: list[PyTree], carry: PyTree) -> tuple[Any, _Out, Changed, Changed]:
+        own, own_modules = parts.together(values)
+        vars(own)["_variants"] = levels[1:]
+        shared, output = each_variant(fn, own, levels[1:], own_modules, carry)
+        vars(own)["_variants"] = levels
+        changed = parts.changes((own, own_modules), values, "A variant")
+        apart, common = (
+            {i: x for i, x in changed.items() if axes[i] == axis} for axis in (0, None)
         )
+        return shared, output, apart, common
 
-    shared, output, *changed = jax.vmap(one, in_axes=(axes, 0), out_axes=(None, 0, 0, None))(
-        [raw(leaf) for _, leaf in flat], carry
-    )
-    for index, value in (changed[0] | changed[1]).items():
-        path, leaf = flat[index]
-        if isinstance(leaf, nnx.Variable):
-            leaf.set_raw_value(value)
-        else:  # an array held without a Variable is replaced, not written to
-            nnx.update(everything, nnx.from_flat_state([(path, value)]))
+    mapped = jax.vmap(one, in_axes=(axes, 0), out_axes=(None, 0, 0, None))
+    shared, output, apart, common = mapped(parts.values(), carry)
+    parts.write(everything, apart | common)
     return shared, output
 
 
-def _check_stacked(pipeline: Any, modules: tuple[Any, ...], carry: Any) -> None:
-    seeds = jnp.shape(pipeline._seed.get_raw_value())
-    if not seeds:
-        raise ValueError(
-            "The pipeline has variants, which it maps over by itself, but their axis is gone; call "
-            "it outside nnx.vmap, or give nnx.vmap pipelines that were stacked by stack([...])."
-        )
-    nodes = {f"nodes[{name!r}] ({_type(x)})": _state(x) for name, x in pipeline.nodes.items()}
-    given = {f"modules[{index}] ({_type(x)})": _state(x) for index, x in enumerate(modules)}
-    for name, value in {**nodes, **given, "init_carry": carry}.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
-            if (*jnp.shape(leaf), None)[0] != seeds[0]:
-                mend = "stack([...])" if name != "init_carry" else f"jnp.zeros({seeds[0]}), say"
+def check_stacked(count: int, given: dict[str, PyTree], modules: Sequence[str]) -> None:
+    """Refuse what has no leading axis of `count` variants; `modules` may be shared instead."""
+    for name, value in given.items():
+        for path, leaf in jax.tree_util.tree_leaves_with_path(_own_state(value)):
+            if (*jnp.shape(leaf), None)[0] != count:
+                mend = "stack([...])" if name != "init_carry" else f"jnp.zeros({count}), say"
                 raise ValueError(
-                    f"The pipeline has {seeds[0]} variants, but {name} has no leading axis of "
-                    f"{seeds[0]}: `{jax.tree_util.keystr(path) or name}` is "
-                    f"{internal.spec_text(leaf)}. "
-                    f"Give each variant its own, by {mend}"
-                    + (", or pass it in shared=(…)." if name in given else ".")
+                    f"The pipeline has {count} variants, but {name} has no leading axis of "
+                    f"{count}: `{jax.tree_util.keystr(path) or name}` is "
+                    f"{internal.spec_text(leaf)}. Give each variant its own, by {mend}"
+                    + (", or pass it in shared=(…)." if name in modules else ".")
                 )
 
 
-def _state(module: Any) -> Any:
+def _own_state(value: PyTree) -> PyTree:
     own = nnx.Not(nnx.Any(Records, Position))  # the others are held once
-    return nnx.state(module, own) if isinstance(module, nnx.Pytree) else None
+    if isinstance(value, nnx.Pytree):
+        return nnx.state(value, own)
+    return None if callable(value) else value
 
 
-def _type(module: Any) -> str:
-    return type(module).__name__
-
-
-def _joined(values: Sequence[Any]) -> Any:
+def _joined(values: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *values)
 
 
-def _at(value: Any, index: int) -> Any:
-    return jax.tree.map(lambda x: x[index], value)
-
-
-def _with(leaf: Any, value: Any) -> Any:
-    if not isinstance(leaf, nnx.Variable):
-        return value
-    return type(leaf).from_metadata(value, leaf.get_metadata())
-
-
-def _equal(x: Any, y: Any) -> bool:
+def _equal(x: jax.Array, y: jax.Array) -> bool:
     if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
         x, y = jax.random.key_data(x), jax.random.key_data(y)
     return bool(np.array_equal(np.asarray(x), np.asarray(y)))
 
 
-def _unlike(a: Any, b: Any) -> Iterator[tuple[str, str, str]]:
+def _unlike(a: nnx.Pytree, b: nnx.Pytree) -> _Unlike:
     found = list(_differences(a, b, ""))
-    paths = [[path for path, _ in nnx.to_flat_state(nnx.state(x))] for x in (a, b)]
-    if not found and paths[0] != paths[1]:  # a Variable in two places, and two Variables
+    # One Variable in two places, and two Variables.
+    if not found and Parts.of(a).paths != Parts.of(b).paths:
         found = [("variants", "of one graph", "of another")]
     yield from found
 
 
-def _differences(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
+def _differences(a: object, b: object, place: str) -> _Unlike:
     if type(a) is not type(b):
         yield place or "variants", f"of type {type(a).__name__}", f"of type {type(b).__name__}"
     elif isinstance(a, Records):
@@ -233,8 +220,9 @@ def _differences(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
             mend = "make all sources from the same JAX arrays"
             yield place, "one set of arrays", f"another ({mend})"
     elif isinstance(a, Position):
-        if int(raw(a)) != int(raw(b)):
-            yield place, str(int(raw(a))), f"{int(raw(b))} (seek one place with all)"
+        here, there = (np.asarray(raw(x)).tolist() for x in (a, b))
+        if here != there:
+            yield place, str(here), f"{there} (seek one place with all)"
     elif isinstance(a, nnx.Variable):
         yield from internal.differences(raw(a), raw(b), place)
     elif isinstance(a, nnx.Pytree | dict | list | tuple):
@@ -246,7 +234,7 @@ def _differences(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
             yield from _differences(x, y, f"{place}{path}")
 
 
-def _within(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
+def _within(a: object, b: object, place: str) -> _Unlike:
     here, there = _attributes(a), _attributes(b)
     if set(here) != set(there):
         yield place or "variants", f"made of {', '.join(here)}", f"made of {', '.join(there)}"
@@ -255,21 +243,25 @@ def _within(a: Any, b: Any, place: str) -> Iterator[tuple[str, str, str]]:
         yield from _differences(value, there[name], f"{place}{name}".lstrip("."))
 
 
-def _is_module(x: Any) -> bool:
+def _is_module(x: object) -> bool:
     return isinstance(x, nnx.Pytree | nnx.Variable)
 
 
-def _no_module(x: Any) -> Any:
+def _no_module(x: PyTree) -> PyTree:
     return None if _is_module(x) else x
 
 
-def _modules_in(tree: Any) -> list[tuple[str, Any]]:
+def _modules_in(tree: PyTree) -> list[tuple[str, object]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_module)
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves if _is_module(leaf)]
 
 
-def _attributes(module: Any) -> dict[str, Any]:
+def _attributes(module: object) -> dict[str, object]:
     if isinstance(module, nnx.Pytree):
-        return {f".{n.lstrip('_')}": x for n, x in vars(module).items() if n not in FLAX_OWN}
-    items = module.items() if isinstance(module, dict) else enumerate(module)
+        return {f".{name.lstrip('_')}": x for name, x in attributes(module).items()}
+    items = module.items() if isinstance(module, dict) else enumerate(_items(module))
     return {f"[{name!r}]": x for name, x in items}
+
+
+def _items(container: object) -> Sequence[object]:
+    return container if isinstance(container, list | tuple) else ()

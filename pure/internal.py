@@ -15,6 +15,9 @@ from ._flow._carry import check_carry as check_carry
 from ._flow._listed import stacked_records as stacked_records
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
+from ._graph._stage import bare as bare
+from ._graph._stage import random_arguments as random_arguments
+from ._graph._stage import type_name as type_name
 from ._loop import check_arguments as check_arguments
 from ._loop import pair as pair
 from ._loop import step_function as step_function

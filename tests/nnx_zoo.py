@@ -74,7 +74,7 @@ class RotatedSource(MemorySource):
     """A source of the user's own, with an order of their own."""
 
     def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
-        return dp.ArraySource(self.data.get_value()), zoo.Rotated()
+        return super().pure()[0], zoo.Rotated()
 
 
 def counting(size: int = 10, *, shuffle: bool = False) -> MemorySource:
@@ -137,9 +137,9 @@ def train(pipeline: Any) -> None:
 
 def data_of(pipeline: Any) -> Any:
     """The one array of a pipeline's source."""
-    (array,) = jax.tree.leaves(pipeline.source.data.get_value())
+    (array,) = jax.tree.leaves(pipeline.source.data)
     return array
 
 
 def replace_data(pipeline: Any, x: Any) -> None:
-    pipeline.source.data = Records({"x": jnp.asarray(x, jnp.float32)})
+    pipeline.source.data["x"] = Records(jnp.asarray(x, jnp.float32))

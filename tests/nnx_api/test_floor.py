@@ -97,7 +97,7 @@ def test_a_copy_of_the_data_would_be_seen() -> None:
     class Copying(MemorySource):
         def pure(self) -> tuple[dp.AbstractSource[Any], dp.AbstractOrder]:
             source, order = super().pure()
-            mean = self.data.get_value()["x"].mean()
+            mean = self.data["x"].get_value().mean()
             return jax.tree.map(lambda x: jnp.sort(x, 0) - mean, source), order
 
     pipeline = Pipeline(

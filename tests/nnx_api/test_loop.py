@@ -188,7 +188,7 @@ def replace_data_by_more(pipeline: Pipeline) -> None:
 
 
 def replace_data_in_place(pipeline: Any) -> None:
-    pipeline.source.data.set_value({"x": jnp.arange(20.0, 28.0)})
+    pipeline.source.data["x"].set_value(jnp.arange(20.0, 28.0))
 
 
 def replace_source(pipeline: Pipeline) -> None:

@@ -1,6 +1,8 @@
 """A position is two integers; with the state of the stages it is all that a checkpoint needs."""
 
+import copy
 import json
+import pickle
 from typing import Any
 
 import jax
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dagrax.pure as dp
-from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
+from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records, Seed
 from tests.nnx_zoo import Scale, linear, place, same, xs
 from tests.zoo import Batch, Remainder, drawn
 
@@ -186,14 +188,14 @@ def test_a_state_of_another_pipeline_is_refused_by_what_differs(
 def test_a_checkpoint_holds_no_data() -> None:
     checkpoint = pipeline_of(data={"x": np.zeros(10_000, np.float32)}).checkpoint()
     flat = nnx.to_flat_state(checkpoint)
-    assert {path[0] for path, _ in flat} == {"_epoch", "_offset", "_seed", "nodes", "source"}
+    assert {path[0] for path, _ in flat} == {"_guard", "_position", "_seed", "nodes", "source"}
     assert not any(isinstance(leaf, Records) for _, leaf in flat)
-    assert all(leaf.size == 1 for leaf in jax.tree.leaves(checkpoint))
+    assert all(leaf.size <= 8 for leaf in jax.tree.leaves(checkpoint))
 
 
 @pytest.mark.parametrize("remainder", ["partial", "carry"])
 def test_a_restored_checkpoint_goes_on_bit_for_bit(remainder: Remainder) -> None:
-    pipeline, fresh = pipeline_of(remainder=remainder), pipeline_of(seed=7, remainder=remainder)
+    pipeline, fresh = pipeline_of(remainder=remainder), pipeline_of(remainder=remainder)
     pipeline.step()
     pipeline.nodes["scale"].weight[...] = jnp.float32(5)
     saved = pipeline.checkpoint()
@@ -212,3 +214,72 @@ def test_a_checkpoint_is_as_of_now_and_may_be_restored_into_its_own_pipeline() -
     nnx.update(pipeline, saved)
     assert place(pipeline) == (0, 0)
     assert_equal(rest_of(pipeline), expected)
+
+
+@pytest.mark.parametrize(("what", "change"), OTHERS, ids=lambda x: "")
+def test_item_38_a_checkpoint_of_another_pipeline_is_refused_before_anything_is_set(
+    what: str, change: dict[str, Any]
+) -> None:
+    pipeline, other = pipeline_of(), pipeline_of(**change)
+    other.step()
+    pipeline.seek(epoch=2, offset=4)
+    before = [np.asarray(x) for x in jax.tree.leaves(nnx.state(pipeline, nnx.Not(Seed)))]
+    with pytest.raises(ValueError) as error:
+        nnx.update(pipeline, other.checkpoint())
+    assert str(error.value) == (
+        f"The checkpoint belongs to a pipeline with another {what}; make this pipeline as that one "
+        "was made, or restore what fits alone: nnx.update(pipeline.nodes[…], state['nodes'][…])."
+    )
+    assert place(pipeline) == (2, 4)
+    after = [np.asarray(x) for x in jax.tree.leaves(nnx.state(pipeline, nnx.Not(Seed)))]
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    assert xs(pipeline.step()) == xs(pipeline_at(pipeline_of(), 2, 4).step())
+
+
+def pipeline_at(pipeline: Pipeline, epoch: int, offset: int) -> Pipeline:
+    pipeline.seek(epoch=epoch, offset=offset)
+    return pipeline
+
+
+def test_item_39_a_checkpoint_has_arrays_of_its_own() -> None:
+    pipeline = pipeline_of()
+    saved = pipeline.checkpoint()
+    own = {id(x) for x in jax.tree.leaves(nnx.state(pipeline, nnx.Not(Records)))}
+    assert not own & {id(x) for x in jax.tree.leaves(saved)}
+    for leaf in jax.tree.leaves(saved):
+        if isinstance(leaf, jax.Array):
+            leaf.delete()  # as a donating call does
+    assert xs(pipeline.step()) == xs(pipeline_of().step())
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        lambda p: nnx.clone(p),
+        lambda p: nnx.merge(*nnx.split(p), copy=True),
+        lambda p: copy.deepcopy(p),
+        lambda p: pickle.loads(pickle.dumps(p)),
+        lambda p: updated(pipeline_of(), nnx.state(p)),
+        lambda p: updated(pipeline_of(), from_pure_dict(nnx.state(p))),
+        lambda p: updated(pipeline_of(), from_pure_dict(p.checkpoint())),
+    ],
+    ids=["clone", "merge", "deepcopy", "pickle", "state", "pure dict", "pure dict of a checkpoint"],
+)
+def test_item_49_recipes_of_flax_bring_a_pipeline_back(recipe: Any) -> None:
+    pipeline = pipeline_of()
+    pipeline.step()
+    pipeline.nodes["scale"].weight[...] = jnp.float32(5)
+    again = recipe(pipeline)
+    assert place(again) == place(pipeline) == (0, 4)
+    assert_equal(rest_of(again), rest_of(pipeline))
+
+
+def updated(pipeline: Pipeline, state: Any) -> Pipeline:
+    nnx.update(pipeline, state)
+    return pipeline
+
+
+def from_pure_dict(state: Any) -> Any:
+    values = jax.tree.map(lambda x: x, nnx.to_pure_dict(state))
+    nnx.replace_by_pure_dict(state, values)
+    return state

@@ -60,7 +60,7 @@ def test_integers_booleans_and_small_floats_keep_their_dtype() -> None:
 def test_a_source_knows_its_length_and_holds_its_data_as_records() -> None:
     source = MemorySource(data={"x": np.zeros(7)})
     assert len(source) == 7
-    assert isinstance(source.data, Records)
+    assert all(isinstance(x, Records) for x in source.data.values())
 
 
 def test_the_order_depends_on_the_seed_alone() -> None:

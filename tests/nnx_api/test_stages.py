@@ -1,6 +1,9 @@
 """What may be a stage: whatever holds a module or arrays, they count as the pipeline's own."""
 
+import dataclasses
 import functools
+import types
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +17,7 @@ from flax.errors import TraceContextError
 
 import dagrax.pure as dp
 from dagrax.nnx_api import Pipeline
-from tests.nnx_zoo import linear, xs
+from tests.nnx_zoo import counting, linear, same, xs
 from tests.zoo import Batch
 
 
@@ -124,21 +127,6 @@ def test_another_pipeline_may_be_trained_within_a_scan() -> None:
 # Refusals
 
 
-def test_a_function_that_closes_over_a_module_is_refused() -> None:
-    module = Affine()
-
-    def stage(batch: Batch) -> Batch:
-        return module(batch)
-
-    with pytest.raises(ValueError) as error:
-        linear(stage)
-    assert str(error.value) == (
-        "Node `stage` is a function that closes over `module`, a Affine, which would become a "
-        "constant of the program; make the module the stage, or write "
-        "functools.partial(f, module)."
-    )
-
-
 def test_a_class_is_no_stage() -> None:
     with pytest.raises(TypeError) as error:
         linear(Affine)
@@ -157,19 +145,38 @@ def test_a_pipeline_is_no_stage() -> None:
     )
 
 
-def test_a_setting_without_a_hash_is_refused() -> None:
-    class Settings:
-        __hash__ = None  # type: ignore[assignment]
+@dataclasses.dataclass
+class Settings:
+    shift: float = 1.0
 
-    stage = Affine()
-    stage.bias = Settings()  # type: ignore[assignment]
-    with pytest.raises(TypeError) as error:
-        linear(stage).step()
-    assert str(error.value) == (
-        "A module of the pipeline has an attribute without a hash (unhashable type: 'Settings'), "
-        "so that a change of it could not be noticed; make its class a frozen dataclass, or hold "
-        "what changes in an nnx.Variable."
-    )
+
+SETTINGS = [
+    Settings(2.0),
+    slice(2, None),
+    types.MappingProxyType({"shift": 2.0}),
+    deque([2.0]),
+    {"shift": 2.0},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda x: type(x).__name__)
+def test_item_32_a_module_may_hold_what_has_no_hash(setting: Any) -> None:
+    class Set(nnx.Module):
+        def __init__(self, setting: Any):
+            self.setting = nnx.static(setting)
+
+        def __call__(self, batch: Batch) -> Batch:
+            by = self.setting
+            if isinstance(by, slice):
+                return {"x": batch["x"] + by.start}
+            shift = (
+                by.shift if isinstance(by, Settings) else by[0 if by == deque([2.0]) else "shift"]
+            )
+            return {"x": batch["x"] + shift}
+
+    pipeline = linear(Set(setting), remainder="drop")
+    assert pipeline.step()["x"].tolist() == [2, 3, 4, 5]
+    assert pipeline.scan(lambda batch: batch["x"][0], length=1).tolist() == [6]
 
 
 @pytest.mark.parametrize(
@@ -223,14 +230,46 @@ def reads_a_global(batch: Any) -> Any:
     return GLOBAL(batch)
 
 
-def test_a_function_that_reads_a_module_from_its_globals_is_refused() -> None:
+def test_item_1_a_function_that_reads_a_module_from_its_globals_is_refused() -> None:
     with pytest.raises(ValueError) as error:
         linear(reads_a_global)
     assert str(error.value) == (
-        "Node `reads_a_global` is a function that closes over `GLOBAL`, a Affine, which would "
-        "become a constant of the program; make the module the stage, or write "
-        "functools.partial(f, GLOBAL)."
+        "A Variable that is no part of the pipeline would become a constant of the compiled "
+        "program, which later changes of it would not reach:\n"
+        "  - node `reads_a_global`: `GLOBAL.weight` (Param), a global of its module\n"
+        "Make the module that holds it a stage, or an attribute of a stage that is an nnx.Module; "
+        "or bind it by functools.partial(f, module)."
     )
+
+
+@pytest.mark.parametrize("kind", ["hijax", "ref"])
+def test_item_36_a_variable_that_is_no_value_is_refused_by_its_place(kind: str) -> None:
+    class Odd(nnx.Module):
+        def __init__(self) -> None:
+            self.weight = nnx.Param(jnp.float32(1), **{kind: True})
+
+        def __call__(self, batch: Batch) -> Batch:
+            return {"x": batch["x"] * self.weight[...]}
+
+    with pytest.raises(TypeError) as error:
+        linear(Odd())
+    assert str(error.value) == (
+        f"`nodes.odd.weight` is a Variable made with {kind}=True, which a compiled call cannot "
+        f"read and write by its value; leave out {kind}=True."
+    )
+
+
+def test_item_46_what_draws_without_a_seed_is_refused_by_its_node() -> None:
+    def noise(batch: Batch, *, record_keys: Any) -> Batch:
+        return batch
+
+    with pytest.raises(ValueError) as error:
+        Pipeline(source=counting(), stages=[noise], batch_size=4)
+    assert str(error.value) == (
+        "The nodes `noise` draw random numbers, but the pipeline was made without a seed; pass "
+        "rngs=nnx.Rngs(0)."
+    )
+    assert len(list(Pipeline(source=counting(), stages=[same], batch_size=4))) == 3
 
 
 def test_a_batch_size_that_a_stage_cannot_take_is_refused_and_the_old_one_kept() -> None:

@@ -273,9 +273,9 @@ class Logged(Pipeline):
         self.epoch = "an epoch of mine"
         self.key = jax.random.key(0)
 
-    def __call__(self, batch: Any) -> Any:
+    def __call__(self, batch: Any, **draws: Any) -> Any:
         self.offset[...] = self.offset[...] + 1
-        output = super().__call__(batch)
+        output = super().__call__(batch, **draws)
         return {**output, "x": output["x"] + 1000}
 
 

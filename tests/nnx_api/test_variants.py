@@ -66,7 +66,7 @@ class TurnedSource(MemorySource):
     def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
         turn = self.turn.get_value()
         assert turn.shape == ()  # that of one variant, wherever it is asked for
-        return dp.ArraySource(self.data.get_value()), Turned(turn)
+        return super().pure()[0], Turned(turn)
 
 
 class Variant(NamedTuple):
@@ -359,8 +359,8 @@ def test_check_and_describe_show_batches_with_the_axis_of_variants() -> None:
 class Summed(Pipeline):
     """A pipeline of the user's own."""
 
-    def __call__(self, batch: Any) -> Any:
-        return {**super().__call__(batch), "sum": batch["id"].sum()}
+    def __call__(self, batch: Any, **draws: Any) -> Any:
+        return {**super().__call__(batch, **draws), "sum": batch["id"].sum()}
 
 
 def test_a_subclass_keeps_its_own_call() -> None:
@@ -617,7 +617,7 @@ def test_a_source_may_hold_a_python_number() -> None:
 
         def pure(self) -> tuple[dp.AbstractSource, dp.AbstractOrder]:
             turn = jnp.asarray(self.turn.get_value(), jnp.uint32)
-            return dp.ArraySource(self.data.get_value()), Turned(turn)
+            return super().pure()[0], Turned(turn)
 
     def numbered(turn: int) -> Pipeline:
         source: Source[Any] = Numbered(turn, {"x": X})

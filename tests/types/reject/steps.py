@@ -56,8 +56,8 @@ def no_batch(pipeline: Pipe) -> None:
     pipeline.scan(nullary, length=2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def no_length(pipeline: Pipe) -> None:
-    pipeline.scan(alone)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+def length_of_another_kind(pipeline: Pipe) -> None:
+    pipeline.scan(alone, length="2")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def modules_not_passed(pipeline: Pipe) -> None:

@@ -1,0 +1,110 @@
+"""What a program would keep as a constant although a user may change it: refused, by its place.
+
+Judged by what was traced, not by names: an array among the constants of a program that is the
+value of a Variable outside of its modules was read from there. How it was reached is looked for
+only then, to be told.
+"""
+
+import gc
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+from flax import nnx
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jaxtyping import PyTree
+
+from ._inside import BY_A_MODULE, inside
+from ._parts import Parts, raw
+
+_NESTED = 3  # containers round an array in a Variable
+_MOST = 100_000  # objects that are looked through for the way to a Variable
+
+
+def refuse_foreign(
+    program: ClosedJaxpr, parts: Parts, places: Mapping[str, tuple[object, str]]
+) -> None:
+    """Refuse a traced program that has read a Variable which is no part of its modules.
+
+    `places` are what its functions can be reached from, by the words for them, each with what
+    mends it. **Errors:** ValueError with a line for each such Variable.
+    """
+    constants = {id(x): x for x in _constants(program, set()) if isinstance(x, jax.Array)}
+    own = {id(x) for x in parts.leaves}
+    found = [x for x in _holders(constants) if id(x) not in own] if constants else []
+    lines: dict[str, str] = {}
+    for place, (root, mend) in places.items():
+        ways = _ways(root, found, constants)
+        found = [x for x in found if id(x) not in ways]
+        lines |= {f"\n  - {place}: {way}": mend for way in ways.values()}
+    if lines:  # a Variable that no way leads to only shares an array that was closed over
+        raise ValueError(
+            "A Variable that is no part of the pipeline would become a constant of the compiled "
+            f"program, which later changes of it would not reach:{''.join(lines)}\n"
+            f"{' '.join(dict.fromkeys(lines.values()))}"
+        )
+
+
+def _constants(program: object, seen: set[int]) -> Iterator[object]:
+    if id(program) in seen:
+        return
+    seen.add(id(program))
+    if isinstance(program, ClosedJaxpr):
+        yield from program.consts
+        yield from _constants(program.jaxpr, seen)
+    elif isinstance(program, Jaxpr):
+        for equation in program.eqns:
+            for value in equation.params.values():
+                yield from _constants(value, seen)
+    elif isinstance(program, tuple | list):
+        for value in program:
+            yield from _constants(value, seen)
+
+
+def _holders(constants: Mapping[int, jax.Array]) -> list[nnx.Variable[PyTree]]:
+    # The Variables whose value is one of the arrays, or holds it in containers.
+    found: dict[int, nnx.Variable[PyTree]] = {}
+    below: list[object] = list(constants.values())
+    for _ in range(_NESTED):
+        above = [x for x in gc.get_referrers(*below) if x is not below]
+        variables = [x for x in above if isinstance(x, nnx.Variable)]
+        found |= {
+            id(x): x
+            for x in variables
+            if any(id(leaf) in constants for leaf in jax.tree.leaves(raw(x)))
+        }
+        below = [x for x in above if isinstance(x, dict | list | tuple)]
+    return list(found.values())
+
+
+def _ways(
+    root: object, wanted: Sequence[nnx.Variable[PyTree]], constants: Mapping[int, jax.Array]
+) -> dict[int, str]:
+    """The shortest way from an object to each Variable that it reaches, in words.
+
+    One whose arrays are reached by themselves too was not read: they were closed over.
+    """
+    targets = {id(x): x for x in wanted}
+    ways: dict[int, str] = {}
+    known: set[int] = set()
+    queue: deque[tuple[object, str, str, bool]] = deque([(root, "self", "", False)])
+    while queue and targets and len(known) < _MOST:
+        value, text, how, is_said = queue.popleft()
+        if id(value) in known:
+            continue
+        known.add(id(value))
+        if id(value) in targets:
+            said = f", {how}" if how else ""
+            ways[id(value)] = f"`{text}` ({type(value).__name__}){said}"
+        # What holds the module is said, not how that holds its own.
+        is_said |= isinstance(value, nnx.Pytree) and how not in ("", BY_A_MODULE)
+        for step in inside(value):
+            named = step.text.startswith(" ")
+            below = step.text.strip() if named else text + step.text
+            queue.append((step.value, below, how if is_said else step.how, is_said))
+    closed_over = known & constants.keys()
+    return {
+        x: way
+        for x, way in ways.items()
+        if not closed_over.issuperset(map(id, jax.tree.leaves(raw(targets[x]))))
+    }

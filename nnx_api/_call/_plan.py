@@ -1,0 +1,90 @@
+"""What the next call of some modules needs, for as long as they keep their structure.
+
+They are taken apart, keyed and watched once. Each call then looks whether the plan still holds,
+takes the values, runs a program on them, and writes back what it has set. A program is looked
+through for what it must not keep as a constant before it runs for the first time.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from ._foreign import refuse_foreign
+from ._parts import Changed, Parts, Values, any_traced
+from ._programs import Fn, Private, Program, function_key, structure_key
+from ._watch import Watch
+
+
+class Plan:
+    """How some modules are called, until their structure changes."""
+
+    def __init__(self, modules: PyTree, parts: Parts, private: Private):
+        self.parts = parts
+        self._private = private
+        self._key = structure_key(parts, modules)
+        self._watch = Watch(modules)
+        self._programs: dict[tuple[Fn, tuple[Hashable, ...]], Program] = {}
+        self._checked: set[Hashable] = set()
+        self._untraced: set[type] = set()
+
+    def holds(self) -> bool:
+        """Whether the modules have kept the structure that they were planned with."""
+        return self._watch.unchanged()
+
+    def are_traced(self, values: Values) -> bool:
+        """Whether any of the values of the Variables belongs to a trace."""
+        if self._untraced.issuperset(map(type, values)):
+            return False
+        if any_traced(values):
+            return True
+        kinds = set(map(type, values))
+        if not any(issubclass(kind, dict | list | tuple) for kind in kinds):
+            self._untraced |= kinds  # of no container, in which a trace may hide
+        return False
+
+    def program(self, fn: Fn, *static: Hashable) -> Program:
+        """The program of `fn(modules, *args, *static)`, kept with the plan."""
+        program = self._programs.get((fn, static))
+        if program is None:
+            program = self._made(fn, static, static, shareable=True)
+            self._programs[fn, static] = program
+        return program
+
+    def program_with(self, fn: Fn, own: tuple[object, ...], *static: Hashable) -> Program:
+        """The program of `fn(modules, *args, *own, *static)` for a user's function, and the like.
+
+        It is not kept, for the function may be one made anew, or close over another value by now.
+        """
+        key = function_key(own, self.parts)
+        return self._made(fn, (key, *static), (*own, *static), shareable=key.shareable)
+
+    def has_run(self, program: Program) -> bool:
+        """Whether a program of this key has run, and so was looked through."""
+        return program.key in self._checked
+
+    def first_run(
+        self,
+        modules: PyTree,
+        program: Program,
+        values: Values,
+        *args: PyTree,
+        places: Mapping[str, tuple[object, str]],
+    ) -> tuple[Any, Changed]:
+        """What a program returns, and which values it has set.
+
+        **Errors:** ValueError for one that has read Variables which are no part of the modules.
+        `places` are what they may be reached from, each with what mends it.
+        """
+        refuse_foreign(program.traced(values, *args), self.parts, places)
+        result = program(values, *args)
+        self._checked.add(program.key)
+        self._watch = Watch(modules)  # what a trace sets in plain objects is no change to come
+        return result
+
+    def _made(
+        self, fn: Fn, said: tuple[Hashable, ...], static: tuple[object, ...], *, shareable: bool
+    ) -> Program:
+        key = (self._key, fn, said)
+        compiled = self._private.find(key, shareable=shareable and self._key.shareable)
+        return Program(self.parts, key, compiled, fn, static)

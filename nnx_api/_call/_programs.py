@@ -1,0 +1,138 @@
+"""The compiled functions of modules, shared by all modules of one structure.
+
+A `Program` is `fn(modules, *args, *static)` for modules like some that were taken apart. Programs
+of one key, of two pipelines made alike say, are compiled once: JAX finds what is compiled by the
+key, which holds neither data nor parameters nor functions alive. What they compute is not known.
+"""
+
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
+
+import jax
+from flax import nnx
+from jax.extend.core import ClosedJaxpr
+from jaxtyping import PyTree
+
+from dagrax.pure import internal
+
+from ._inside import attributes
+from ._parts import Changed, Held, Parts, Values, raw_value
+
+_MOST = 32
+Fn: TypeAlias = Callable[..., Any]  # of modules, arguments and static arguments
+Args: TypeAlias = tuple[PyTree, ...]
+Compiled: TypeAlias = Callable[["_Handle", Values, Args], tuple[Any, Changed]]
+
+
+class Program:
+    """`fn(modules, *args, *static)`, compiled, for modules like those taken apart.
+
+    `key` says all that the program depends on but for the values of Variables and arguments.
+    """
+
+    def __init__(
+        self, parts: Parts, key: Hashable, compiled: Compiled, fn: Fn, static: tuple[object, ...]
+    ):
+        self.parts, self.key, self.fn, self.static = parts, key, fn, static
+        self._compiled = compiled
+        self._handle = _Handle(key, weakref.ref(self))
+
+    def __call__(self, values: Values, *args: PyTree) -> tuple[Any, Changed]:
+        """What `fn` returns, and which values it has set."""
+        return self._compiled(self._handle, values, args)
+
+    def traced(self, values: Values, *args: PyTree) -> ClosedJaxpr:
+        """The program as it was traced; the call that follows does not trace it again."""
+        jitted: Any = self._compiled
+        program: ClosedJaxpr = jitted.trace(self._handle, values, args).jaxpr
+        return program
+
+
+class _Handle:
+    """What JAX's cache holds of a program: its key, and a way to it only while it lives."""
+
+    __slots__ = ("_hash", "_key", "program")
+
+    def __init__(self, key: Hashable, program: "weakref.ref[Program]"):
+        self._key, self._hash, self.program = key, hash(key), program
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, _Handle) and self._key == other._key)
+
+
+def _run(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed]:
+    program = handle.program()
+    if program is None:
+        raise RuntimeError("A program was traced after its end.")
+    modules = program.parts.together(values)
+    output = program.fn(modules, *args, *program.static)
+    return output, program.parts.changes(modules, values, "The pipeline")
+
+
+_shared: Compiled = jax.jit(_run, static_argnums=0)
+
+
+def _compiled_alone() -> Compiled:
+    # What JAX compiles belongs to a function, not to a call of jit: here to a new one.
+    def run(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed]:
+        return _run(handle, values, args)
+
+    return jax.jit(run, static_argnums=0)
+
+
+class Private:
+    """Compiled functions whose programs hold arrays as constants: they go when their owner goes.
+
+    The oldest make room for the newest.
+    """
+
+    def __init__(self) -> None:
+        self._compiled: dict[Hashable, Compiled] = {}
+
+    def find(self, key: Hashable, *, shareable: bool) -> Compiled:
+        """The compiled function for programs of a key: everybody's, or the owner's alone."""
+        if shareable:
+            return _shared
+        if key not in self._compiled:
+            while len(self._compiled) >= _MOST:
+                del self._compiled[next(iter(self._compiled))]
+            self._compiled[key] = _compiled_alone()
+        return self._compiled[key]
+
+
+def structure_key(parts: Parts, modules: PyTree) -> internal.StaticKey:
+    """What programs of these modules depend on, but for the values of their Variables."""
+    return internal.static_key(modules, opaque=_is_variable, instead=_leaves_of(parts))
+
+
+def function_key(fn: object, parts: Parts) -> internal.StaticKey:
+    """What programs depend on in a function, which may hold some of the modules' Variables."""
+    return internal.static_key(fn, opaque=_is_variable, instead=_leaves_of(parts))
+
+
+def _leaves_of(parts: Parts) -> Callable[[object], object]:
+    """In place of a Variable that is an argument, what the program depends on of it; in place of a
+    module, what flax sees of it."""
+    noted: dict[int, object] = {
+        id(raw_value(x) if isinstance(x, Held) else x): (
+            "leaf",
+            index,
+            None if isinstance(x, Held) else (type(x), x.get_metadata()),
+        )
+        for index, x in enumerate(parts.leaves)
+    }
+
+    def instead(value: object) -> object:
+        if isinstance(value, nnx.Pytree) and id(value) not in noted:
+            noted[id(value)] = {"": type(value), **attributes(value)}
+        return noted.get(id(value), value)
+
+    return instead
+
+
+def _is_variable(value: object) -> bool:
+    return isinstance(value, nnx.Variable)

@@ -1,0 +1,97 @@
+"""Whether modules have kept their structure, at the cost of one look at what they hold.
+
+Everything that a module is made of is compared by identity in passes that run in C: what its
+containers, plain objects and functions hold, and the metadata of its Variables. A value of a
+Variable is no structure and may change. The watch may see a change where there is none.
+"""
+
+import itertools
+import operator
+import types
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from operator import is_
+from typing import Any
+
+from flax import nnx
+
+from ._inside import ATOMS, attributes, inside
+from ._parts import FLAX_OWN
+
+_each = itertools.chain.from_iterable
+_metadata: Callable[[object], dict[str, object]] = operator.attrgetter("_var_metadata")
+_closed_over: Callable[[object], object] = operator.attrgetter("cell_contents")
+
+
+class Watch:
+    """Notices a change in what makes up `modules`."""
+
+    def __init__(self, modules: object):
+        self._held: list[Collection[object]] = []  # lists, and live views of what dicts hold
+        self._named: list[dict[Any, object]] = []  # those whose names can change unseen
+        self._variables: list[nnx.Variable] = []
+        self._cells: list[types.CellType] = []
+        self._slotted: list[object] = []
+        self._kept: list[object] = []  # what the identities below speak of must stay alive
+        self._add(modules, set())
+        self._sizes = list(map(len, self._held))
+        self._values = list(_each(self._held))
+        self._names = list(_each(self._named))
+        self._contents = list(map(_closed_over, self._cells))
+        self._metadata = list(map(_metadata, self._variables))
+        self._slots = [list(attributes(x).values()) for x in self._slotted]
+
+    def unchanged(self) -> bool:
+        """Whether everything in the modules holds, by identity, what it held."""
+        return (
+            self._sizes == list(map(len, self._held))
+            and all(map(is_, self._values, _each(self._held)))
+            and all(map(is_, self._names, _each(self._named)))
+            and all(map(is_, self._metadata, map(_metadata, self._variables)))
+            and all(map(is_, self._contents, map(_closed_over, self._cells)))
+            and (not self._slotted or self._same_slots())
+        )
+
+    def _same_slots(self) -> bool:
+        now = (attributes(x).values() for x in self._slotted)
+        return all(
+            len(was) == len(own) and all(map(is_, was, own))
+            for was, own in zip(self._slots, now, strict=True)
+        )
+
+    def _add(self, value: object, known: set[int]) -> None:
+        if id(value) in known or isinstance(value, ATOMS):
+            return
+        known.add(id(value))
+        self._kept.append(value)
+        if isinstance(value, nnx.Variable):
+            self._variables.append(value)
+            self._look_at(_metadata(value))
+        elif isinstance(value, dict):
+            self._look_at(value)
+        elif isinstance(value, list | set | deque):
+            self._held.append(value)
+        elif isinstance(value, types.FunctionType):
+            self._cells += value.__closure__ or ()
+        elif not isinstance(value, Mapping | tuple | frozenset):
+            self._look_at_object(value)
+        for step in inside(value):
+            if not step.is_far:
+                self._add(step.value, known)
+
+    def _look_at_object(self, value: object) -> None:
+        own = getattr(value, "__dict__", None)
+        if type(own) is dict:
+            self._look_at(own)
+        if len(attributes(value)) > len(own or ()):
+            self._slotted.append(value)
+
+    def _look_at(self, held: dict[Any, object]) -> None:
+        self._held.append(held.values())
+        if not _are_listed(held):
+            self._named.append(held)
+
+
+def _are_listed(attributes: Mapping[Any, object]) -> bool:
+    # Flax puts a new list of the names, itself an attribute, when there is a new one.
+    return attributes.keys() - FLAX_OWN <= set(attributes.get("_pytree__nodes") or ())

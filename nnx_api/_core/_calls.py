@@ -1,0 +1,274 @@
+"""The compiled calls of a pipeline, from the host's side: one after the other, and all or nothing.
+
+Each takes its turn, looks whether the plan still holds, runs a program on the values of the
+Variables, and writes back what it has set, the position with the rest. In a trace, where a
+Variable is traced, the same functions run in that trace. What they compute is in `_traced`.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import equinox as eqx
+import flax.errors
+import jax
+from flax import nnx
+from jaxtyping import PyTree
+
+import dagrax.pure as dp
+from dagrax.pure import internal
+
+from .._call._foreign import refuse_foreign
+from .._call._parts import Changed, Parts, Values, any_traced
+from .._call._plan import Plan
+from .._call._programs import Program
+from . import _traced
+from ._kept import Kept
+from ._module import CLOSED_OVER, Modules, PipelineCore, before_the_end, checked_position
+
+_Out = TypeVar("_Out")
+_MEND = (
+    "Make the module that holds it a stage, or an attribute of a stage that is an nnx.Module; or "
+    "bind it by functools.partial(f, module)."
+)
+_MEND_STEP = (
+    "Pass the module that holds it to the step function: shared=(model,) if it is only read, "
+    "modules=(model,) if it changes."
+)
+
+
+def batching(pipeline: PipelineCore[Any, Any]) -> internal.Batching:
+    """The arithmetic of the pipeline's positions."""
+    plan = Kept.beside(pipeline).plan
+    return plan[1] if plan is not None and plan[0].holds() else pipeline._stream().batching
+
+
+def settled(pipeline: PipelineCore[Any, Any]) -> dp.Cursor:
+    """The pipeline's position by its proper name: where the next batch starts."""
+    return batching(pipeline).settle(*pipeline.cursor)
+
+
+def seek(pipeline: PipelineCore[Any, Any], epoch: object, offset: object) -> None:
+    """Go to a position. **Errors:** those of `Pipeline.seek`."""
+    where = checked_position(epoch, offset, len(pipeline._one_source()))
+    kept = Kept.beside(pipeline)
+    kept.refuse_reentry("seek()")
+    with kept.lock:
+        pipeline._go(before_the_end(pipeline._stream().batching.settle(*where)))
+
+
+def survey(pipeline: PipelineCore[Any, Any]) -> internal.Findings:
+    """The shapes of all nodes' outputs and what does not fit, from a trace of its own.
+
+    **Errors:** ValueError for what does not fit, and for a stage that reads a Variable which is no
+    part of the pipeline.
+    """
+    drawing = [
+        name
+        for name, stage in pipeline.nodes.items()
+        if internal.random_arguments(stage, required=True) and not pipeline._is_seeded
+    ]
+    if drawing:
+        raise ValueError(
+            f"The nodes {internal.listed(drawing)} draw random numbers, but the pipeline was made "
+            "without a seed; pass rngs=nnx.Rngs(0)."
+        )
+    parts = Parts.of(pipeline)
+    # Not `jax.jit`, whose cache would keep what was found, errors of stages among it.
+    trace = jax.make_jaxpr(lambda x: _traced.survey(parts.together(x)), return_shape=True)
+    program, shapes = trace(parts.values())
+    findings: internal.Findings = shapes
+    findings.raise_failures()
+    refuse_foreign(program, parts, _places(pipeline))
+    return findings
+
+
+def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
+    """The next batch, through the stages; with an `epoch`, StopIteration if that has ended."""
+    kept = Kept.beside(pipeline)
+    kept.refuse_reentry("step()")
+    with kept.lock:
+        if (planned := _planned(pipeline, kept)) is None:
+            return _in_trace(pipeline, epoch)
+        plan, batching, values = planned
+        at = pipeline.cursor
+        now = batching.settle(*at)
+        if epoch is not None and now.epoch != epoch:
+            raise StopIteration
+        if now != at:
+            pipeline._go(now)
+            values = plan.parts.values()
+        length = batching.length(now.offset)
+        after = before_the_end(batching.settle(now.epoch, now.offset + length))
+        program = plan.program(_traced.read, length)
+        output, changed = _run(kept, plan, program, values, (), pipeline, pipeline)
+        _write(kept, plan.parts, pipeline, changed, pipeline, after)
+        return output
+
+
+def outputs(
+    pipeline: PipelineCore[Any, Any], batch: PyTree, nodes: tuple[str, ...]
+) -> dict[str, PyTree]:
+    """The outputs of the nodes for the next batch or the one given; nothing is set."""
+    kept = Kept.beside(pipeline)
+    kept.refuse_reentry("outputs()")
+    with kept.lock:
+        if (planned := _planned(pipeline, kept)) is None:
+            copy = nnx.merge(*nnx.split(pipeline))
+            return _traced.outputs(copy, batch, None, nodes)
+        plan, batching, values = planned
+        length = batching.length(batching.settle(*pipeline.cursor).offset)
+        program = plan.program(_traced.outputs, length, nodes)
+        given = (jax.device_put(batch),)
+        taps, _ = _run(kept, plan, program, values, given, pipeline, pipeline)
+        return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
+
+
+def scan(
+    pipeline: PipelineCore[Any, Any],
+    step_fn: Callable[..., PyTree],
+    length: int | None,
+    modules: Modules,
+    shared: Modules,
+    init_carry: PyTree,
+) -> tuple[PyTree, PyTree]:
+    """The last carry and the stacked results of `length` steps, as one program.
+
+    Without a length, to the end of the epoch.
+    """
+    kept = Kept.beside(pipeline)
+    kept.refuse_reentry("scan()")
+    with kept.lock, _told_of_modules(shared):
+        everything = (pipeline, modules, shared)
+        plan, values = _loop_plan(kept, everything)
+        batching, at = pipeline._stream().batching, pipeline.cursor
+        count = _count(length, batching, at)
+        # What is no array in a carry, an activation function say, is static.
+        arrays, rest = eqx.partition(init_carry, eqx.is_array_like)
+        static = count, init_carry is not None, batching.in_scan(at).remainder
+        pipeline._check_trace()
+        if plan is None:
+            pipeline._warn_of_a_copy()
+            carry, ys = _traced.scan(everything, arrays, step_fn, rest, *static)
+            return eqx.combine(carry, rest), ys
+        after = before_the_end(batching.skip(*at.as_ints(), count))
+        program = plan.program_with(_traced.scan, (step_fn, rest), *static)
+        given = (jax.device_put(arrays),)
+        result, changed = _run(
+            kept, plan, program, values, given, everything, pipeline, step_fn=step_fn
+        )
+        _write(kept, plan.parts, everything, changed, pipeline, after)
+        carry, ys = result
+        return eqx.combine(carry, rest), ys
+
+
+@contextmanager
+def _told_of_modules(shared: Modules) -> Iterator[None]:
+    try:
+        yield
+    except (flax.errors.TraceContextError, ValueError) as error:
+        if isinstance(error, ValueError) and "trace level" not in str(error):
+            raise
+        if shared:
+            error.add_note(
+                "A shared module is only read; pass one that the step function changes by "
+                "modules=(module,), over variants one for each, stacked by `stack`."
+            )
+        error.add_note(
+            "If the step function closes over the module that it changes, pass the module to it: "
+            "modules=(module,)."
+        )
+        raise
+
+
+def _planned(
+    pipeline: PipelineCore[Any, Any], kept: Kept
+) -> tuple[Plan, internal.Batching, Values] | None:
+    # What a compiled call needs, planned anew after a change of structure; None inside a trace.
+    if kept.plan is None or not kept.plan[0].holds():
+        parts = Parts.of(pipeline)
+        if any_traced(parts.values()):
+            return None
+        kept.plan = Plan(pipeline, parts, kept.private), pipeline._stream().batching
+    plan, batching = kept.plan
+    values = plan.parts.values()
+    return None if plan.are_traced(values) else (plan, batching, values)
+
+
+def _loop_plan(kept: Kept, everything: _traced.Everything) -> tuple[Plan | None, Values]:
+    pipeline, modules, shared = everything
+    members = (pipeline, *modules, *shared)
+    plan = kept.loop_plan(members)
+    if plan is None:
+        parts = Parts.of(everything)
+        if any_traced(values := parts.values()):
+            return None, values
+        plan = Plan(everything, parts, kept.private)
+        kept.keep_loop_plan(members, plan)
+    values = plan.parts.values()
+    return (None if plan.are_traced(values) else plan), values
+
+
+def _count(length: int | None, batching: internal.Batching, at: dp.Cursor) -> int:
+    if length is not None:
+        return int(length)
+    if at.is_traced:
+        raise TypeError(
+            "length is None inside a trace (jit, scan, vmap), where it is not known how many "
+            "batches are left; pass it: pipeline.scan(step_fn, length=len(pipeline))."
+        )
+    return batching.steps_left(batching.settle(*at).offset)
+
+
+def _in_trace(pipeline: PipelineCore[Any, _Out], epoch: int | None) -> _Out:
+    if epoch is not None and settled(pipeline).epoch != epoch:
+        raise StopIteration
+    pipeline._warn_of_a_copy()
+    output: _Out = _traced.read(pipeline, None)
+    return output
+
+
+def _run(
+    kept: Kept,
+    plan: Plan,
+    program: Program,
+    values: Values,
+    args: tuple[PyTree, ...],
+    modules: PyTree,
+    pipeline: PipelineCore[Any, Any],
+    step_fn: object = None,
+) -> tuple[Any, Changed]:
+    kept.owner = threading.get_ident()
+    try:
+        if plan.has_run(program):
+            return program(values, *args)
+        return plan.first_run(modules, program, values, *args, places=_places(pipeline, step_fn))
+    finally:
+        kept.owner = None
+
+
+def _write(
+    kept: Kept,
+    parts: Parts,
+    modules: PyTree,
+    changed: Changed,
+    pipeline: PipelineCore[Any, Any],
+    after: dp.Cursor,
+) -> None:
+    try:
+        parts.write(modules, changed)
+    except flax.errors.TraceContextError as error:
+        error.add_note(CLOSED_OVER)
+        raise
+    kept.place = pipeline._position.get_raw_value(), after
+
+
+def _places(
+    pipeline: PipelineCore[Any, Any], step_fn: object = None
+) -> dict[str, tuple[object, str]]:
+    nodes = {
+        f"node `{name}`": (internal.bare(node), _MEND) for name, node in pipeline.nodes.items()
+    }
+    step = {} if step_fn is None else {"the step function": (step_fn, _MEND_STEP)}
+    return {**step, **nodes, "the source": (pipeline.source, _MEND)}

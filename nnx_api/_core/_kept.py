@@ -1,0 +1,82 @@
+"""What this process keeps beside a pipeline: a lock, the plan of the next call, a known position.
+
+It is no part of the module: flax sees neither it nor a change of it, and a copy of the pipeline
+starts without. All of it can be found again from the pipeline's Variables.
+"""
+
+import threading
+import weakref
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import PyTree
+
+import dagrax.pure as dp
+from dagrax.pure import internal
+
+from .._call._plan import Plan
+from .._call._programs import Private
+
+
+class Kept:
+    """The host's side of one pipeline."""
+
+    _birth = threading.Lock()
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.owner: int | None = None
+        self.is_copy = False  # put together by JAX: nobody else sees what it sets
+        self.private = Private()
+        self.plan: tuple[Plan, internal.Batching] | None = None
+        self.place: tuple[jax.Array, dp.Cursor] | None = None
+        self.digests: tuple[list[PyTree], tuple[object, ...], dict[str, str]] | None = None
+        self._loop: tuple[list[weakref.ref[nnx.Pytree]], Plan] | None = None
+
+    @classmethod
+    def beside(cls, owner: "Beside") -> "Kept":
+        """What is kept beside the owner, from the first question on."""
+        kept = getattr(owner, "_kept", None)
+        if kept is None:
+            with cls._birth:
+                kept = getattr(owner, "_kept", None) or cls()
+                object.__setattr__(owner, "_kept", kept)
+        return kept
+
+    def refuse_reentry(self, what: str) -> None:
+        """Refuse a call from within a call of the same thread. **Errors:** TypeError."""
+        # Both are asked: an interrupt may leave an owner behind, but never a lock.
+        if self.lock.locked() and self.owner == threading.get_ident():
+            raise TypeError(
+                f"pipeline.{what} is called inside a stage or a step function of the same "
+                "pipeline, whose position it cannot move; use the batch that the function is "
+                "given, or make a second pipeline and pass it in modules=(…)."
+            )
+
+    def loop_plan(self, modules: Sequence[nnx.Pytree]) -> Plan | None:
+        """The plan of the last scan, if it was one over the same modules."""
+        if self._loop is None:
+            return None
+        refs, plan = self._loop
+        same = len(refs) == len(modules) and all(
+            ref() is module for ref, module in zip(refs, modules, strict=True)
+        )
+        return plan if same and plan.holds() else None
+
+    def keep_loop_plan(self, modules: Sequence[nnx.Pytree], plan: Plan) -> None:
+        """Keep the plan of a scan for as long as all of its modules live."""
+        me = weakref.ref(self)
+
+        def forget(_: object) -> None:
+            if (kept := me()) is not None:
+                kept._loop = None
+
+        self._loop = [weakref.ref(module, forget) for module in modules], plan
+
+
+class Beside:
+    """An object that something is kept beside: in a slot, which flax does not see."""
+
+    __slots__ = ("_kept",)
+    _kept: Kept

@@ -1,0 +1,167 @@
+"""The module around the pure core: its parts as the core takes them, and its one position.
+
+The position is one Variable, set at once. The device has its own copy, which compiled steps move
+on; what the host knows of it is kept beside, and counts only for the very array that it was kept
+for. Which calls a user has is not known here.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeAlias
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typing_extensions as te
+from flax import nnx
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
+
+import dagrax.pure as dp
+from dagrax.pure import internal
+
+from .._records import Position, Records, Seed
+from .._sources import Source
+from .._variants import one_of
+from ._kept import Beside, Kept
+
+In = te.TypeVar("In", default=Any)
+Out = te.TypeVar("Out", default=Any)
+Stage: TypeAlias = Callable[..., Any]
+Modules: TypeAlias = tuple[nnx.Pytree, ...]
+_LAST = 2**32 - 1
+CLOSED_OVER = (
+    "The function that is being traced closes over a pipeline made outside it, whose position it "
+    "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline). (Or it merges "
+    "Variables of another trace: write nnx.merge(..., copy=True).)"
+)
+
+
+class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
+    """A graph of stages over a source, with a seed and a position, as Variables."""
+
+    __slots__ = ()
+
+    source: Source[In]
+    nodes: dict[str, Any]  # modules of the user: each has attributes of its own
+    _schedule: dp.Schedule
+    _dims: tuple[tuple[str, int | None], ...]
+    _variants: tuple[bool, ...]
+    _batch_size: int
+    _remainder: dp.Remainder
+    _is_seeded: bool
+    _seed: Seed
+    _position: Position
+
+    # What the pure core takes
+
+    def _graph(self) -> dp.Pipeline[In, Out]:
+        # Checked anew: a node may have been replaced.
+        edges, sink = dict(self._schedule.edges), self._schedule.sink
+        return dp.Pipeline[In, Out].from_dag(
+            nodes=self.nodes, edges=edges, sink=sink, dims=dict(self._dims)
+        )
+
+    def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
+        source, order = self._one_source().pure()
+        return dp.Stream(
+            source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
+        )
+
+    def _one_source(self) -> Source[In]:
+        # Outside the map over variants, the first of them stands for all.
+        source = self.source
+        for own_order in self._variants:
+            source = one_of(source, 0, own_order=True) if own_order else source
+        return source
+
+    def _key(self) -> PRNGKeyArray | None:
+        return self._seed.get_value() if self._is_seeded else None
+
+    # The position
+
+    @property
+    def cursor(self) -> dp.Cursor:
+        """Where the next batch starts: two ints outside a trace, traced integers inside one."""
+        at = self._position.get_raw_value()
+        if isinstance(at, Tracer):
+            return dp.Cursor(at[0], at[1])
+        return self._known(Kept.beside(self), at)
+
+    def _known(self, kept: Kept, at: UInt32[Array, "2"]) -> dp.Cursor:
+        if kept.place is None or kept.place[0] is not at:
+            epoch, offset = np.asarray(jax.device_get(at)).tolist()
+            kept.place = at, dp.Cursor(epoch, offset)
+        return kept.place[1]
+
+    def _go(self, cursor: dp.Cursor) -> None:
+        """Set the position, once; inside a trace it may be a traced one."""
+        traced = any(isinstance(x, Tracer) for x in cursor)
+        words = (jnp.asarray(x, jnp.uint32) for x in cursor) if traced else ()
+        at = jnp.stack(list(words)) if traced else placed(cursor, nnx.state(self.source, Records))
+        try:
+            self._position.set_raw_value(at)
+        except flax.errors.TraceContextError as error:
+            error.add_note(CLOSED_OVER)
+            raise
+        if not traced:
+            Kept.beside(self).place = at, cursor
+
+    def _check_trace(self) -> None:
+        try:
+            self._position.set_raw_value(self._position.get_raw_value())
+        except flax.errors.TraceContextError as error:
+            error.add_note(CLOSED_OVER)
+            raise
+
+    def _warn_of_a_copy(self) -> None:
+        # JAX, not flax, has put this object together: no one will see its position move.
+        if Kept.beside(self).is_copy:
+            warnings.warn(
+                "The pipeline was passed through a transform of JAX's own, such as jax.jit, which "
+                "works on a copy: the position of the pipeline outside does not move, and each "
+                "call reads the same batch. Use flax's transform, nnx.jit(f)(pipeline), or return "
+                "the pipeline from the function.",
+                stacklevel=4,
+            )
+
+    @classmethod
+    def _pytree__unflatten(cls, static: Any, values: Iterable[Any]) -> Any:
+        made = super()._pytree__unflatten(static, values)
+        Kept.beside(made).is_copy = True
+        return made
+
+
+def placed(cursor: dp.Cursor, like: PyTree) -> UInt32[Array, "2"]:
+    """A position on the device, or on all devices over which the records are spread."""
+    at = np.array([cursor.epoch, cursor.offset], np.uint32)
+    for leaf in jax.tree.leaves(like):
+        sharding = getattr(leaf, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            return jax.device_put(at, NamedSharding(sharding.mesh, PartitionSpec()))
+    return jax.device_put(at)
+
+
+def before_the_end(cursor: dp.Cursor) -> dp.Cursor:
+    """The cursor itself. **Errors:** OverflowError for one behind the last epoch there is."""
+    if cursor.epoch > _LAST:
+        raise OverflowError(
+            f"The pipeline has come to the end of epoch {_LAST}, the last that can be counted; "
+            "nothing was moved. Go back: pipeline.seek(epoch=0)."
+        )
+    return cursor
+
+
+def checked_position(epoch: object, offset: object, records: int) -> tuple[int, int]:
+    """Epoch and offset as ints. **Errors:** TypeError for what is no int, ValueError for what is no
+    epoch, or no offset among so many records."""
+    checked: list[int] = []
+    for name, value, most in (("epoch", epoch, 2**32), ("offset", offset, records)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(internal.valued(name, value, "an int."))
+        if not 0 <= value < most:
+            raise ValueError(f"{name} is {value}; expected at least 0 and less than {most}.")
+        checked.append(int(value))
+    return checked[0], checked[1]

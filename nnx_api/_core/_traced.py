@@ -1,0 +1,197 @@
+"""What runs inside a compiled call, on a pipeline whose Variables are of the trace.
+
+Each function reads Variables, calls the pure core once for each variant, and sets what came of it.
+When it is compiled, and what is done with its results outside, is not known here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import PyTree
+
+import dagrax.pure as dp
+from dagrax.pure import internal
+
+from .._call._parts import Parts, Values
+from .._records import Position, Records
+from .._variants import check_stacked, each_variant
+from ._module import Modules, PipelineCore
+
+Everything: TypeAlias = tuple[PipelineCore[Any, Any], Modules, Modules]
+
+
+def survey(pipeline: PipelineCore[Any, Any]) -> internal.Findings:
+    """The shapes of every node's output, and what does not fit, without data."""
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: None
+    ) -> tuple[None, internal.Findings]:
+        return None, internal.survey(
+            pipeline._graph(), pipeline._stream(), pipeline._seed.get_value()
+        )
+
+    return _each(one, pipeline)[1]
+
+
+def read(pipeline: PipelineCore[Any, Any], length: int | None) -> PyTree:
+    """The output for the next `length` records, behind which the position then stands.
+
+    Without a length, that of any batch, in the user's own trace.
+    """
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: None
+    ) -> tuple[dp.Cursor, PyTree]:
+        stream = pipeline._stream()
+        if length is None:
+            after, batch, origin = stream.take(pipeline.cursor)
+        else:
+            batch, origin = stream.read(pipeline.cursor, length)
+            after = stream.batching.settle(origin.epochs[0], origin.offset + length)
+        return after, _output(pipeline, stream, batch, origin)
+
+    after, output = _each(one, pipeline)
+    pipeline._go(after)
+    return output
+
+
+def outputs(
+    pipeline: PipelineCore[Any, Any],
+    batch: PyTree,
+    length: int | None,
+    nodes: tuple[str, ...],
+) -> dict[str, PyTree]:
+    """The outputs of the nodes for the next batch, or for the `batch` given."""
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: None
+    ) -> tuple[None, dict[str, PyTree]]:
+        origin, stream, given = None, pipeline._stream(), batch
+        if given is None and length is None:
+            _, given, origin = stream.take(pipeline.cursor)
+        elif given is None and length is not None:
+            at = stream.batching.settle(*pipeline.cursor)
+            given, origin = stream.read(at, length)
+        taps = dp.outputs(pipeline._graph(), given, nodes, key=pipeline._key(), origin=origin)
+        sink = pipeline._schedule.sink
+        marks = origin is not None and sink in taps
+        return None, {**taps, sink: stream.marked(given, taps[sink])} if marks else taps
+
+    return _each(one, pipeline)[1]
+
+
+def scan(
+    everything: Everything,
+    init_carry: PyTree,
+    step_fn: Callable[..., PyTree],
+    static_carry: PyTree,
+    length: int,
+    carries: bool,
+    remainder: dp.Remainder,
+) -> tuple[PyTree, PyTree]:
+    """The last carry, and the stacked results of `step_fn`; the position stands behind them.
+
+    `static_carry` is what is no array in the carry.
+    """
+    pipeline, modules, shared = everything
+
+    def step(carry: PyTree, modules: Modules, batch: PyTree) -> tuple[PyTree, PyTree]:
+        if not carries:
+            return None, internal.stepped(step_fn, *modules, *shared, batch)
+        whole = eqx.combine(carry, static_carry)
+        new, y = internal.pair(internal.stepped(step_fn, whole, *modules, *shared, batch))
+        return eqx.filter(new, eqx.is_array_like), y
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
+    ) -> tuple[dp.Cursor, list[PyTree]]:
+        after, *rest = _scan_one(pipeline, modules, carry, step, length, remainder)
+        return after, rest
+
+    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
+    pipeline._go(after)
+    return carry, ys
+
+
+def _scan_one(
+    pipeline: PipelineCore[Any, Any],
+    modules: Modules,
+    init_carry: PyTree,
+    step: Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]],
+    length: int,
+    remainder: dp.Remainder,
+) -> tuple[dp.Cursor, PyTree, PyTree]:
+    everything = (pipeline, modules)
+    parts = Parts.of(everything)
+    values = parts.values()
+    looped = [i for i, x in enumerate(parts.leaves) if not isinstance(x, Records | Position)]
+    stream = pipeline._stream(remainder)
+    touched: set[int] = set()
+
+    def body(
+        loop: tuple[Values, PyTree], batch: PyTree, origin: dp.Origin
+    ) -> tuple[tuple[Values, PyTree], PyTree]:
+        state, carry = loop
+        now = _with(values, looped, state)
+        pipeline, modules = parts.together(now)
+        output = _output(pipeline, stream, batch, origin)
+        new, y = step(carry, modules, output)
+        internal.check_carry(carry, new)
+        changed = parts.changes((pipeline, modules), now, "The step function or a stage")
+        after = [changed.get(i, now[i]) for i in looped]
+        _check_state(parts, looped, state, after)
+        touched.update(changed)
+        return (after, new), y
+
+    start = [values[i] for i in looped]
+    cursor, (state, carry), ys = stream.scan(body, (start, init_carry), pipeline.cursor, length)
+    after = _with(values, looped, state)
+    parts.write(everything, {i: after[i] for i in touched})
+    return cursor, carry, ys
+
+
+def _output(
+    pipeline: PipelineCore[Any, Any], stream: dp.Stream[Any], batch: PyTree, origin: dp.Origin
+) -> PyTree:
+    # As `through` of the core, but by way of `__call__`, which a subclass may override.
+    output = stream.marked(batch, pipeline(batch, origin=origin))
+    return internal.apart(output, origin.offset)
+
+
+def _with(values: Values, places: Sequence[int], new: Sequence[PyTree]) -> Values:
+    replaced = dict(zip(places, new, strict=True))
+    return [replaced.get(index, value) for index, value in enumerate(values)]
+
+
+def _check_state(parts: Parts, places: Sequence[int], before: Values, after: Values) -> None:
+    def named(values: Values) -> PyTree:
+        paths = [parts.paths[i] for i in places]
+        return nnx.from_flat_state(list(zip(paths, values, strict=True)))
+
+    internal.check_carry(named(before), named(after), "state of (pipeline, modules)")
+
+
+def _each(
+    one: Callable[..., tuple[Any, Any]],
+    pipeline: PipelineCore[Any, Any],
+    modules: Modules = (),
+    carry: PyTree = None,
+) -> tuple[Any, Any]:
+    if pipeline._variants:
+        _check_variants(pipeline, modules, carry)
+    return each_variant(one, pipeline, pipeline._variants, modules, carry)
+
+
+def _check_variants(pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree) -> None:
+    seeds = jnp.shape(pipeline._seed.get_raw_value())
+    if not seeds:
+        raise ValueError(
+            "The pipeline has variants, which it maps over by itself, but their axis is gone; call "
+            "it outside nnx.vmap, or give nnx.vmap pipelines that were stacked by stack([...])."
+        )
+    nodes = {f"nodes[{n!r}] ({type(x).__name__})": x for n, x in pipeline.nodes.items()}
+    given = {f"modules[{i}] ({type(x).__name__})": x for i, x in enumerate(modules)}
+    check_stacked(seeds[0], {**nodes, **given, "init_carry": carry}, list(given))
