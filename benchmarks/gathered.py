@@ -1,8 +1,8 @@
 """Batches of images that are reduced at once, as a loss does: `scan`, and one compiled batch.
 
-Shuffled records of 32x32x3 uint8, brought to [0, 1] and mirrored, and of each batch the sum, the
-mean or the largest number. By hand that is `lax.scan`, or one jitted function, over a permutation
-table, whose gather XLA:CPU fuses with the arithmetic behind it, index by index.
+Shuffled records of 32x32x3 uint8 through the light graph, two branches and their mean, and of each
+batch the sum, the mean or the largest number. By hand that is `lax.scan`, or one jitted function,
+over a permutation table, whose gather XLA:CPU fuses with the arithmetic behind it, index by index.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rounds import Bound, Report, measure
+from workloads import darken, graph, merge, mirror
 
 import dagrax.pure as dp
 
@@ -21,12 +22,9 @@ REDUCTIONS = {"sum": jnp.sum, "mean": jnp.mean, "max": jnp.max}
 AT_MOST = {("scan", 64): 0.4, ("scan", 1024): 0.2, ("batch", 1024): 0.5}
 
 
-def darken(batch: Any) -> Any:
-    return {"image": batch["image"].astype(jnp.float32) * np.float32(1 / 255)}
-
-
-def mirror(batch: Any) -> Any:
-    return {"image": batch["image"][:, :, ::-1]}
+def layer(batch: Any) -> Any:
+    """The light graph by hand: one layer of two branches and a merge."""
+    return merge(darken(batch), mirror(batch))
 
 
 def contestants(batch_size: int, reduce: Any) -> dict[str, Callable[[], Any]]:
@@ -34,7 +32,8 @@ def contestants(batch_size: int, reduce: Any) -> dict[str, Callable[[], Any]]:
     data = {"image": rng.integers(0, 256, (RECORDS, 32, 32, 3), dtype=np.uint8)}
     key = jax.random.key(0)
     stream = dp.Stream(dp.ArraySource(data), dp.Shuffled(key), batch_size=batch_size)
-    pipeline, start = dp.Pipeline.linear([darken, mirror]), stream.start()
+    nodes, edges, sink = graph(layers=1)
+    pipeline, start = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink=sink), stream.start()
     held = jax.tree.map(jnp.asarray, data)
     order = jax.jit(lambda key: jax.random.permutation(key, RECORDS))(key)
 
@@ -54,7 +53,7 @@ def contestants(batch_size: int, reduce: Any) -> dict[str, Callable[[], Any]]:
     @jax.jit
     def scan_by_hand(data: Any, order: jax.Array) -> Any:
         def body(_: None, step: Any) -> Any:
-            return None, reduced(mirror(darken(rows(data, order, step))))
+            return None, reduced(layer(rows(data, order, step)))
 
         return jax.lax.scan(body, None, jnp.arange(STEPS))[1]
 
@@ -64,7 +63,7 @@ def contestants(batch_size: int, reduce: Any) -> dict[str, Callable[[], Any]]:
 
     @jax.jit
     def batch_by_hand(data: Any, order: jax.Array, step: Any) -> Any:
-        return reduced(mirror(darken(rows(data, order, step))))
+        return reduced(layer(rows(data, order, step)))
 
     return {
         "scan": lambda: scan(pipeline, stream, start),
