@@ -112,16 +112,17 @@ def scan(
     check_callable(body, ("carry", "batch"))
     memo, batching, after = pipeline.memo, stream.batching, None
     at: _Place = cursor
+    epoch, offset = 0, 0
     if not cursor.is_traced:
         epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
         after = batching.after(epoch, offset, int(length))
         batching = batching.in_scan(Cursor(epoch, offset))
         at = _on_device(memo, epoch, offset)
     carried = parts_of(carry, numbers=True)
-    parts = [memo.apart(pipeline), memo.apart(stream), parts_of(body), carried]
-    end, arrays, ys = called(_scanned, parts, at, key, static=(int(length), batching), memo=memo)
+    trees = [memo.apart(pipeline), memo.apart(stream), (body, parts_of(body)), (carry, carried)]
+    end, arrays, ys = called(_scanned, trees, at, key, static=(int(length), batching), memo=memo)
     if after is not None:
-        _remember(memo, {after.as_ints(): end})
+        _remember(memo, {(epoch, offset): at, after.as_ints(): end})
     return after or Cursor(end[0], end[1]), carried.together(arrays), ys
 
 
@@ -163,8 +164,8 @@ def _advanced(
     memo, batching = pipeline.memo, stream.batching
     after = batching.after(epoch, offset, 1)
     at = _on_device(memo, epoch, offset)
-    parts = [memo.apart(pipeline), memo.apart(stream)]
-    output, there = called(_next, parts, at, key, static=batching.length(offset), memo=memo)
+    trees = [memo.apart(pipeline), memo.apart(stream)]
+    output, there = called(_next, trees, at, key, static=batching.length(offset), memo=memo)
     # The next place is on the device already: nothing need be sent there for it.
     _remember(memo, {(epoch, offset): at, after.as_ints(): there})
     return after, output

@@ -76,7 +76,10 @@ class Batching:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of batches of an epoch that starts at offset 0."""
+        """The number of batches that start in an epoch, from offset 0 on.
+
+        Under `"carry"` the last of them ends in the next epoch, which then starts behind offset 0.
+        """
         return self._steps_from(0)
 
     def length(self, offset: Integer) -> int:
@@ -109,6 +112,8 @@ class Batching:
 
     def after(self, epoch: int, offset: int, batches: int) -> Cursor:
         """The cursor so many batches on. **Errors:** ValueError where epochs end before that."""
+        if batches == 1 and offset + 2 * self.batch_size <= self.records:
+            return Cursor(np.uint32(epoch), np.uint32(offset + self.batch_size))
         cursor = self.skip(epoch, offset, batches)
         if cursor.epoch > LAST:
             many = "1 batch" if batches == 1 else f"{batches} batches"

@@ -4,6 +4,7 @@ Where batches come from is not known here; a draw is given a key and an origin.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeAlias
 
@@ -86,9 +87,9 @@ class Pipeline(eqx.Module, Generic[In, Out]):
     ) -> "Pipeline[In, Out]":
         """Stages in a graph: `edges` maps each node to its predecessors, `[]` reads the source.
 
-        The output of the pipeline is that of `sink`; nodes from which it cannot be reached do not
-        run. **Errors:** a ValueError that lists everything wrong with the graph at once; TypeError
-        for a stage that cannot be called.
+        The output of the pipeline is that of `sink`. Nodes from which it cannot be reached run for
+        `outputs` alone, and are warned of. **Errors:** a ValueError that lists everything wrong
+        with the graph at once; TypeError for a stage that cannot be called.
         """
         _check_mappings(nodes, edges)
         for name, stage in nodes.items():
@@ -107,7 +108,9 @@ class Pipeline(eqx.Module, Generic[In, Out]):
         ]
         raise_failures([*failures, *(failure for failure in arity if failure)])
         stages = {name: as_stage(stage) for name, stage in nodes.items()}
-        return cls(stages=stages, schedule=Schedule(edges, sink), dims=declared(dims))
+        schedule = Schedule(edges, sink)
+        _warn_of_idle(schedule)
+        return cls(stages=stages, schedule=schedule, dims=declared(dims))
 
 
 def declared(
@@ -148,6 +151,18 @@ def with_stages(
 ) -> Pipeline:
     """A pipeline of a graph that has been checked before, with these stages for its nodes."""
     return Pipeline({name: as_stage(stage) for name, stage in stages.items()}, schedule, dims)
+
+
+def _warn_of_idle(schedule: Schedule) -> None:
+    idle = [node for node in schedule.order if node not in schedule.executed]
+    if idle:
+        one = len(idle) == 1
+        warnings.warn(
+            f"The node{'s' * (not one)} {listed(idle)} {'does' if one else 'do'} not lead to the "
+            f"sink `{schedule.sink}`, and {'runs' if one else 'run'} for `outputs` alone. `edges` "
+            "maps each node to the nodes that it reads: are they the other way round?",
+            stacklevel=3,
+        )
 
 
 def _identity(batch: Output) -> Output:
@@ -210,8 +225,8 @@ def outputs(
     TypeError for a stage that returns None. An error raised inside a stage names its node.
     """
     _check_nodes(nodes, pipeline.schedule)
-    parts = [pipeline.memo.apart(pipeline), parts_of(batch, numbers=True)]
-    found = called(evaluate, parts, key, origin, static=tuple(nodes), memo=pipeline.memo)
+    trees = [pipeline.memo.apart(pipeline), (batch, parts_of(batch, numbers=True))]
+    found = called(evaluate, trees, key, origin, static=tuple(nodes), memo=pipeline.memo)
     return {node: found[node] for node in nodes}
 
 

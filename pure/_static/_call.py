@@ -39,28 +39,31 @@ class Program:
 
 def called(
     function: Callable[..., _Out],
-    trees: Sequence[Parts],
+    trees: Sequence[tuple[PyTree, Parts]],
     *more: PyTree,
     static: Hashable = None,
     memo: Memo,
 ) -> _Out:
     """`function(*trees, *more, static)`, compiled once for all that is made from the same.
 
-    The `trees` are given by their parts. `more` are pytrees of arrays alone. A program that must
+    The `trees` are given with their parts. `more` are pytrees of arrays alone. A program that must
     not be shared is kept in `memo`.
     """
 
     def lent(arrays: Sequence[Arrays], more: PyTree) -> _Out:
-        whole = [parts.together(x) for parts, x in zip(trees, arrays, strict=True)]
+        whole = [parts.together(x) for (_, parts), x in zip(trees, arrays, strict=True)]
         return function(*whole, *more, static)
 
-    keys, leaves = [parts.key for parts in trees], jax.tree.leaves(more)
-    if None in keys or any(isinstance(leaf, Tracer) for leaf in leaves):
-        return lent([parts.arrays for parts in trees], more)
+    keys, leaves = [parts.key for _, parts in trees], jax.tree.leaves(more)
+    traced = [key is None for key in keys] + [isinstance(leaf, Tracer) for leaf in leaves]
+    if True in traced:
+        # With the very trees, for a stage may change what it holds.
+        return function(*[tree for tree, _ in trees], *more, static)
     program = Program((function, static, *keys), lent)
-    run = _shared if all(key.shareable for key in keys if key) else memo.own(function, keys, _made)
-    arrays = [parts.arrays if parts.on_device else on_device(parts.arrays) for parts in trees]
-    if not all(isinstance(leaf, jax.Array) for leaf in leaves):
+    shared = all([parts.shareable for _, parts in trees])
+    run = _shared if shared else memo.own(function, keys, _made)
+    arrays = [parts.arrays if parts.on_device else on_device(parts.arrays) for _, parts in trees]
+    if not all([isinstance(leaf, jax.Array) for leaf in leaves]):
         more = on_device(more)
     try:
         out: _Out = run(program, arrays, more)

@@ -36,6 +36,7 @@ class Parts:
     structure: PyTreeDef  # pyright: ignore[reportInvalidTypeForm]
     key: StaticKey | None
     on_device: bool
+    shareable: bool
 
     def together(self, arrays: Arrays) -> PyTree:
         """The pytree with other arrays in the places of its own."""
@@ -53,9 +54,10 @@ def parts_of(tree: PyTree, *, numbers: bool = False) -> Parts:
     rest = tuple(_ARRAY if mark else leaf for leaf, mark in zip(leaves, marks, strict=True))
     on_device = all(isinstance(leaf, jax.Array) for leaf in arrays)
     if any(isinstance(leaf, Tracer) for leaf in arrays):
-        return Parts(arrays, rest, structure, None, on_device)
+        return Parts(arrays, rest, structure, None, on_device, False)
     key = static_key((structure, rest))
-    return Parts(arrays, rest, structure, None if key.is_traced else key, on_device)
+    known = None if key.is_traced else key
+    return Parts(arrays, rest, structure, known, on_device, key.shareable)
 
 
 def _is_array(leaf: Leaf) -> bool:
@@ -74,16 +76,16 @@ class Memo:
         self._programs: dict[object, tuple[object, Any]] = {}
         self.places: dict[object, Any] = {}
 
-    def apart(self, tree: PyTree) -> Parts:
-        """The parts of a pytree, as before if nothing that it reaches has changed since."""
+    def apart(self, tree: PyTree) -> tuple[PyTree, Parts]:
+        """A pytree with its parts, as before if nothing that it reaches has changed since."""
         before = self._read.get(id(tree))
         if before is not None and before[0]() is tree and before[1].is_unchanged():
-            return before[2]
+            return tree, before[2]
         parts = parts_of(tree)
         if parts.key is not None:
             self._read = {key: x for key, x in self._read.items() if x[0]() is not None}
             self._read[id(tree)] = weakref.ref(tree), _watch(tree), parts
-        return parts
+        return tree, parts
 
     def settle(self) -> None:
         """Take what the pytrees now reach for what they were read from: what a trace of them has

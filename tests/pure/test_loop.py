@@ -145,6 +145,18 @@ def test_an_epoch_from_a_cursor_at_its_end_is_the_next_one() -> None:
     assert len(list(ids_by_epoch(IN_ORDER, (0, 10)))) == 3
 
 
+def test_item_43_under_carry_a_loop_covers_the_batches_that_start_in_the_epoch() -> None:
+    stream = IN_ORDER._replace(remainder="carry").stream(["id"])
+    pipeline, cursor, covered = dp.Pipeline.linear([same]), stream.start(), []
+    for _ in range(4):
+        left = stream.batching.steps_left(int(cursor.offset))
+        steps = list(dp.epoch(pipeline, stream, cursor))
+        cursor = steps[-1][0]
+        covered.append((left, len(steps)))
+    assert covered == [(3, 3), (2, 2), (3, 3), (2, 2)]
+    assert stream.steps_per_epoch == 3
+
+
 def test_cursors_of_an_epoch_are_host_data() -> None:
     stream = IN_ORDER.stream(["id"])
     for after, _ in dp.epoch(dp.Pipeline.linear([same]), stream, stream.start()):

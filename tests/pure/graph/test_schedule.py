@@ -185,3 +185,26 @@ def test_a_node_that_is_read_twice_by_one_stage_gives_it_two_containers() -> Non
 
     pipeline = build({"a": one, "b": moves}, {"a": [], "b": ["a", "a"]}, "b")
     assert dp.apply(pipeline, {"x": jnp.zeros(1)})["x"].tolist() == [0]
+
+
+# What nobody reads
+
+
+def test_item_41_a_node_that_does_not_lead_to_the_sink_is_warned_of_and_runs_for_outputs() -> None:
+    nodes = {"a": lambda x: x + 1, "b": lambda x: x * 2}
+    with pytest.warns(UserWarning) as warned:
+        pipeline = dp.Pipeline.from_dag(nodes=nodes, edges={"a": ["b"], "b": []}, sink="b")
+    assert [str(w.message) for w in warned] == [
+        "The node `a` does not lead to the sink `b`, and runs for `outputs` alone. `edges` maps "
+        "each node to the nodes that it reads: are they the other way round?"
+    ]
+    assert dp.outputs(pipeline, jnp.arange(3), ("a",))["a"].tolist() == [1, 3, 5]
+
+
+def test_item_41_the_source_is_read_by_an_empty_entry() -> None:
+    with pytest.raises(ValueError) as error:
+        dp.Pipeline.from_dag(nodes={"a": lambda x: x}, edges={"a": ["source"]}, sink="a")
+    assert str(error.value) == (
+        "The graph cannot be built:\n  - node `a` reads `source`, which is an unknown node. Write "
+        "`'a': []` to read the source."
+    )
