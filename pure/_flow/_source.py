@@ -77,6 +77,11 @@ class ArraySource(AbstractSource[Batch]):
     def size(self) -> int:
         return int(jax.tree.leaves(self.data)[0].shape[0])
 
+    @property
+    def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """The shapes and dtypes of one record, read off the arrays: nothing is traced."""
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.data)
+
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         rows: Batch = gathered(self.data, ids)
         return rows

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import dagrax.pure as dp
 from dagrax.pure import internal
 from tests import reference
+from tests.counting import counted
 from tests.paths import place
 from tests.zoo import REMAINDERS, Case, Remainder, Rotated, records
 
@@ -123,6 +124,14 @@ def test_an_epoch_visits_every_record_exactly_once(size: int, order: dp.Abstract
         seen += batch["id"][batch["valid"]].tolist()
     assert sorted(seen) == list(range(size))
     assert place(cursor) == (5, 0)
+
+
+@pytest.mark.parametrize("remainder", REMAINDERS)
+def test_item_18_the_length_of_an_epoch_is_known_without_a_trace(remainder: Remainder) -> None:
+    held = source(10)
+    with counted() as seen:
+        assert dp.Stream(held, batch_size=4, remainder=remainder).steps_per_epoch >= 2
+    assert seen.traced == []
 
 
 def test_without_an_order_records_come_as_they_are() -> None:
