@@ -110,7 +110,7 @@ def one_of(module: _Module, index: int, *, own_order: bool) -> _Module:
     parts = Parts.of(module)
     alone: _Module = parts.together(
         [
-            jax.tree.map(lambda x: x[index], value) if axis == 0 else value
+            jax.tree.map(lambda x: internal.entry(x, index), value) if axis == 0 else value
             for axis, value in zip(axes_of(parts, own_order), parts.values(), strict=True)
         ]
     )
@@ -166,8 +166,11 @@ def each_variant(
         )
         return shared, output, apart, common
 
+    values = parts.values()
+    varying = ({i: x for i, x in enumerate(values) if axes[i] == 0}, carry)
+    spread, carry = internal.alike(varying, varying)  # over the devices, where some of them are
     mapped = jax.vmap(one, in_axes=(axes, 0), out_axes=(None, 0, 0, None))
-    shared, output, apart, common = mapped(parts.values(), carry)
+    shared, output, apart, common = mapped([spread.get(i, x) for i, x in enumerate(values)], carry)
     parts.write(everything, apart | common)
     return shared, output
 

@@ -24,6 +24,7 @@ from ._loop import step_function as step_function
 from ._loop import stepped as stepped
 from ._loop import through as through
 from ._mesh import alike as alike
+from ._mesh import entry as entry
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
 from ._text import listed as listed
