@@ -1,4 +1,4 @@
-"""What may be a node of a pipeline, and how flax holds it.
+"""What may be a node of a pipeline, and how flax holds it; what may be a module of a scan.
 
 The pure core has judged whether a stage can be called; here it becomes an attribute of a module.
 """
@@ -27,3 +27,16 @@ def nodes_of(graph: dp.Pipeline[Any, Any]) -> dict[str, Stage]:
                 "batches come from; put its stages into this one."
             )
     return nodes
+
+
+def check_modules(argument: str, modules: object) -> None:
+    """Refuse anything but a tuple of modules. **Errors:** TypeError."""
+    wrong = not isinstance(modules, tuple) or not all(isinstance(m, nnx.Pytree) for m in modules)
+    if wrong:
+        kinds = [type(x).__name__ for x in modules] if isinstance(modules, tuple) else []
+        raise TypeError(
+            f"{argument} is of type {type(modules).__name__}"
+            + (f" of {', '.join(kinds)}" if isinstance(modules, tuple) else "")
+            + f"; expected a tuple of nnx modules: {argument}=(model, optimizer), or (model,) for "
+            "one."
+        )

@@ -18,7 +18,7 @@ from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
 from ._core._module import In, Modules, Out, PipelineCore, Stage, placed
 from ._iterator import EpochIterator
-from ._nodes import nodes_of
+from ._nodes import check_modules, nodes_of
 from ._records import Position, Seed
 from ._sources import Source, draw_seed
 from ._variants import each_variant, have_own_orders, stacked, unstack
@@ -324,17 +324,10 @@ class Pipeline(PipelineCore[In, Out]):
         """
         if length is not None:
             internal.check_length(length)
-        _check_modules("modules", modules)
-        _check_modules("shared", shared)
-        carries = init_carry is not None
-        names = [type(module).__name__ for module in (*modules, *shared)]
-        internal.check_arguments(
-            step_fn,
-            (*(["carry"] if carries else []), *names, "batch"),
-            ", or pass modules=(…) and init_carry=… to scan",
-        )
+        check_modules("modules", modules)
+        check_modules("shared", shared)
         carry, ys = _calls.scan(self, step_fn, length, modules, shared, init_carry)
-        return (carry, ys) if carries else ys
+        return ys if init_carry is None else (carry, ys)
 
     def _become(self, batch_size: int, remainder: dp.Remainder) -> None:
         # Judged as a whole before any of it counts.
@@ -353,15 +346,3 @@ class Pipeline(PipelineCore[In, Out]):
             judge(self, value)
         else:
             super()._graph_node_set_key(key, value)
-
-
-def _check_modules(argument: str, modules: object) -> None:
-    wrong = not isinstance(modules, tuple) or not all(isinstance(m, nnx.Pytree) for m in modules)
-    if wrong:
-        kinds = [type(x).__name__ for x in modules] if isinstance(modules, tuple) else []
-        raise TypeError(
-            f"{argument} is of type {type(modules).__name__}"
-            + (f" of {', '.join(kinds)}" if isinstance(modules, tuple) else "")
-            + f"; expected a tuple of nnx modules: {argument}=(model, optimizer), or (model,) for "
-            "one."
-        )

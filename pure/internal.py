@@ -18,11 +18,7 @@ from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare
 from ._graph._stage import random_arguments as random_arguments
 from ._graph._stage import type_name as type_name
-from ._loop import check_arguments as check_arguments
-from ._loop import pair as pair
 from ._loop import step_function as step_function
-from ._loop import stepped as stepped
-from ._loop import through as through
 from ._mesh import alike as alike
 from ._mesh import entry as entry
 from ._static._key import StaticKey as StaticKey

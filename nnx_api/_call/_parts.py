@@ -85,7 +85,7 @@ class Parts(NamedTuple):
         for index, value in values.items():
             leaf = self.leaves[index]
             leaf.set_raw_value(value)
-            if isinstance(leaf, Held):  # replaced, not written to
+            if type(leaf) is Held:  # replaced, not written to
                 nnx.update(modules, nnx.from_flat_state([(self.paths[index], value)]))
 
 

@@ -51,12 +51,15 @@ class Plan:
             self._programs[fn, static] = program
         return program
 
-    def program_with(self, fn: Fn, own: tuple[object, ...], *static: Hashable) -> Program:
+    def program_with(
+        self, said: tuple[object, ...], fn: Fn, own: tuple[object, ...], *static: Hashable
+    ) -> Program:
         """The program of `fn(modules, *args, *own, *static)` for a user's function, and the like.
 
-        It is not kept, for the function may be one made anew, or close over another value by now.
+        It depends on `own` by what is `said`, and is not kept: the function may be one made anew,
+        or close over another value by now.
         """
-        key = function_key(own, self.parts)
+        key = function_key(said, self.parts)
         return self._made(fn, (key, *static), (*own, *static), shareable=key.shareable)
 
     def has_run(self, program: Program) -> bool:

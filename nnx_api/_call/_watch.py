@@ -5,6 +5,7 @@ containers, plain objects and functions hold, and the metadata of its Variables.
 Variable is no structure and may change. The watch may see a change where there is none.
 """
 
+import functools
 import itertools
 import operator
 import types
@@ -73,7 +74,7 @@ class Watch:
             self._held.append(value)
         elif isinstance(value, types.FunctionType):
             self._cells += value.__closure__ or ()
-        elif not isinstance(value, Mapping | tuple | frozenset):
+        elif not isinstance(value, Mapping | tuple | frozenset | functools.partial):
             self._look_at_object(value)
         for step in inside(value):
             if not step.is_far:

@@ -137,6 +137,14 @@ def scan(
 
     Without a length, to the end of the epoch.
     """
+    carries = init_carry is not None
+    names = [type(module).__name__ for module in (*modules, *shared)]
+    step = internal.step_function(
+        step_fn,
+        (*(["carry"] if carries else []), *names, "batch"),
+        ", or pass modules=(…) and init_carry=… to scan",
+        carries=carries,
+    )
     kept = Kept.beside(pipeline)
     kept.refuse_reentry("scan()")
     with kept.lock, _told_of_modules(shared):
@@ -146,14 +154,14 @@ def scan(
         count = _count(length, batching, at)
         # What is no array in a carry, an activation function say, is static.
         arrays, rest = eqx.partition(init_carry, eqx.is_array_like)
-        static = count, init_carry is not None, batching.in_scan(at).remainder
+        static = count, carries, batching.in_scan(at).remainder
         pipeline._check_trace()
         if plan is None:
             pipeline._warn_of_a_copy()
-            carry, ys = _traced.scan(everything, arrays, step_fn, rest, *static)
+            carry, ys = _traced.scan(everything, arrays, step, rest, *static)
             return eqx.combine(carry, rest), ys
         after = before_the_end(batching.skip(*at.as_ints(), count))
-        program = plan.program_with(_traced.scan, (step_fn, rest), *static)
+        program = plan.program_with((step_fn, rest), _traced.scan, (step, rest), *static)
         given = (jax.device_put(arrays),)
         result, changed = _run(
             kept, plan, program, values, given, everything, pipeline, step_fn=step_fn
@@ -190,6 +198,7 @@ def _planned(
         parts = Parts.of(pipeline)
         if any_traced(parts.values()):
             return None
+        pipeline._check_graph()
         kept.plan = Plan(pipeline, parts, kept.private), pipeline._stream().batching
     plan, batching = kept.plan
     values = plan.parts.values()
@@ -204,6 +213,7 @@ def _loop_plan(kept: Kept, everything: _traced.Everything) -> tuple[Plan | None,
         parts = Parts.of(everything)
         if any_traced(values := parts.values()):
             return None, values
+        pipeline._check_graph()
         plan = Plan(everything, parts, kept.private)
         kept.keep_loop_plan(members, plan)
     values = plan.parts.values()

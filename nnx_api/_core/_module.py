@@ -58,11 +58,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     # What the pure core takes
 
     def _graph(self) -> dp.Pipeline[In, Out]:
-        # Checked anew: a node may have been replaced.
+        return internal.with_stages(self._schedule, self.nodes, self._dims)
+
+    def _check_graph(self) -> None:
+        # A node may have been replaced since the schedule was made.
         edges, sink = dict(self._schedule.edges), self._schedule.sink
-        return dp.Pipeline[In, Out].from_dag(
-            nodes=self.nodes, edges=edges, sink=sink, dims=dict(self._dims)
-        )
+        dp.Pipeline.from_dag(nodes=self.nodes, edges=edges, sink=sink)
 
     def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
         source, order = self._one_source().pure()

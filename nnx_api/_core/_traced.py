@@ -100,9 +100,9 @@ def scan(
 
     def step(carry: PyTree, modules: Modules, batch: PyTree) -> tuple[PyTree, PyTree]:
         if not carries:
-            return None, internal.stepped(step_fn, *modules, *shared, batch)
+            return None, step_fn(*modules, *shared, batch)
         whole = eqx.combine(carry, static_carry)
-        new, y = internal.pair(internal.stepped(step_fn, whole, *modules, *shared, batch))
+        new, y = step_fn(whole, *modules, *shared, batch)
         return eqx.filter(new, eqx.is_array_like), y
 
     def one(

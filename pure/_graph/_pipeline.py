@@ -20,6 +20,7 @@ from .._random._origin import Origin
 from .._static._call import called
 from .._static._parts import Memo, parts_of
 from .._text import listed, of_type, path_text, spec_text, suggestion
+from ._frozen import told_of_frozen_draws
 from ._schedule import Schedule, graph_failures, raise_failures
 from ._stage import Stage, arity_failure, as_stage, random_arguments, stage_names, type_name
 
@@ -278,7 +279,7 @@ def call(
         keys = {name: draw[name](key, node, origin) for name in asked}
     # Containers of its own: a stage that writes into its dict changes nobody else's.
     own = [jax.tree.map(lambda x: x, value) for value in inputs]
-    with jax.named_scope(node):
+    with jax.named_scope(node), told_of_frozen_draws(node, own):
         return stage(*own, **keys)
 
 

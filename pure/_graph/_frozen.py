@@ -1,0 +1,39 @@
+"""Numbers that a stage draws from Python or NumPy while it is traced: it is told that they freeze.
+
+A compiled program draws such a number once, when it is traced, and keeps it in every batch. Only
+what a stage leaves behind in the global generators is seen here, not why.
+"""
+
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import PyTree
+
+
+@contextmanager
+def told_of_frozen_draws(node: str, inputs: PyTree) -> Iterator[None]:
+    """Warn if a stage draws from `random` or `np.random` meanwhile, where its inputs are traced."""
+    if not any(isinstance(x, Tracer) for x in jax.tree.leaves(inputs)):
+        yield
+        return
+    before = _generators()
+    yield
+    drawn = [name for name, state in _generators().items() if state != before[name]]
+    if drawn:
+        names = " and ".join(f"`{name}`" for name in drawn)
+        warnings.warn(
+            f"Node `{node}` draws from {names} while it is traced, so that its numbers are frozen: "
+            "the compiled program has the same in every batch. Draw by jax.random from a key: "
+            "declare the keyword `record_keys`, one for each record, or `key`, one for each batch.",
+            stacklevel=2,
+        )
+
+
+def _generators() -> dict[str, object]:
+    _, words, spot, *rest = np.random.get_state()
+    return {"random": random.getstate(), "np.random": (bytes(words), spot, *rest)}
