@@ -18,6 +18,7 @@ from rounds import Bound, Report, measure
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 
 BATCH, WIDTH, CALLS = 64, 8, 500
+SIDES, SAVES = (16, 256), 20
 Batch = dict[str, Any]
 
 
@@ -159,9 +160,8 @@ def by_policy(report: Report) -> None:
 
 
 def by_size(report: Report) -> None:
-    rows = []
-    saves = []
-    for side in (16, 256):
+    runs: dict[tuple[str, int], Callable[[], Any]] = {}
+    for side in SIDES:
         data = {"image": np.ones((100, side, side, 3), np.float32)}
         source: MemorySource[Any] = MemorySource(
             MemorySourceConfig(shuffle=True), data=data, rngs=nnx.Rngs(0)
@@ -172,27 +172,30 @@ def by_size(report: Report) -> None:
             batch_size=10,
             rngs=nnx.Rngs(0),
         )
-        iterator = iter(pipeline)
-
-        def save(iterator: Any = iterator) -> Any:
-            return [iterator.set_state(iterator.get_state()) for _ in range(10)]
-
-        runs = {"step": stepped(pipeline, 10), "save": save}
-        seconds = measure(runs, report.rounds)
-        step, own = (x.median / 10 for x in seconds.values())
-        saves.append(own)
-        first = seconds["save"].first * 1e6 - 9 * own * 1e6
-        size = f"{side * side * 12 / 1e3:.0f} KB"
-        rows.append([size, step * 1e6, own * 1e6, first, own / step])
+        runs["step", side] = stepped(pipeline, SAVES)
+        runs["save", side] = saved(iter(pipeline))
+    seconds = measure(runs, report.rounds)
+    us = {which: x.median / SAVES * 1e6 for which, x in seconds.items()}
+    rows: list[list[Any]] = []
+    for side in SIDES:
+        step, save = us["step", side], us["save", side]
+        first = seconds["save", side].first * 1e6 - (SAVES - 1) * save
+        rows.append([f"{side * side * 12 / 1e3:.0f} KB", step, save, first, save / step])
     report.table(
         "`set_state(get_state())`, 100 records, us",
         ["a record", "a `step()` of 10", "saved and set", "the first time", "/ a `step()`"],
         rows,
         [
-            Bound("`get_state` and `set_state`, 786 KB a record / a step", 5, rows[-1][-1]),
-            Bound("`get_state` and `set_state`, 786 KB a record / 3 KB", 1.2, saves[1] / saves[0]),
+            Bound("`get_state` and `set_state`, 786 KB a record / a step", 5, rows[1][-1]),
+            Bound(
+                "`get_state` and `set_state`, 786 KB a record / 3 KB", 1.2, rows[1][2] / rows[0][2]
+            ),
         ],
     )
+
+
+def saved(iterator: Any) -> Callable[[], Any]:
+    return lambda: [iterator.set_state(iterator.get_state()) for _ in range(SAVES)]
 
 
 def main() -> None:

@@ -11,14 +11,6 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
 from tests import zoo
-from tests.paths import EAGER as EAGER
-from tests.paths import PATHS as PATHS
-from tests.paths import TRACED as TRACED
-from tests.paths import Path as Path
-from tests.paths import by_for as by_for
-from tests.paths import by_scan as by_scan
-from tests.paths import by_step as by_step
-from tests.paths import place as place
 from tests.zoo import Batch, Remainder, drawn, mixed, moved
 
 RNGS_SEED = 5

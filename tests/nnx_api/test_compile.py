@@ -15,21 +15,8 @@ from flax import nnx
 
 from dagrax.nnx_api import MemorySource, Pipeline, Records, Seed
 from tests.counting import counted, programs, unlike_any
-from tests.nnx_zoo import (
-    RNGS_SEED,
-    Scale,
-    by_for,
-    by_scan,
-    by_step,
-    data_of,
-    evaluate,
-    linear,
-    place,
-    replace_data,
-    same,
-    train,
-    xs,
-)
+from tests.nnx_zoo import RNGS_SEED, Scale, data_of, evaluate, linear, replace_data, same, train, xs
+from tests.paths import by_for, by_scan, by_step, place
 from tests.zoo import Batch
 
 # Compilations

@@ -10,21 +10,17 @@ from flax import nnx
 
 from dagrax.nnx_api import Pipeline
 from tests.nnx_zoo import (
-    Path,
     RotatedSource,
     Scale,
-    by_for,
-    by_scan,
-    by_step,
     counting,
     evaluate,
     linear,
-    place,
     replace_data,
     same,
     train,
     xs,
 )
+from tests.paths import Path, by_for, by_scan, by_step, place
 from tests.zoo import Batch, Remainder
 
 # Epochs

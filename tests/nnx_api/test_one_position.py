@@ -15,7 +15,8 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, Pipeline
-from tests.nnx_zoo import Scale, linear, place, same, xs
+from tests.nnx_zoo import Scale, linear, same, xs
+from tests.paths import place
 from tests.zoo import REMAINDERS, Batch, Remainder
 
 Use = Callable[[Pipeline], Any]

@@ -23,7 +23,8 @@ from dagrax.nnx_api import (
     Pipeline,
 )
 from tests import reference
-from tests.nnx_zoo import PATHS, Path, evaluate, linear, same, train, xs
+from tests.nnx_zoo import evaluate, linear, same, train, xs
+from tests.paths import PATHS, Path
 from tests.zoo import Batch, drawn
 
 

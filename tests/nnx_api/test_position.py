@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records, Seed
-from tests.nnx_zoo import Scale, linear, place, same, xs
+from tests.nnx_zoo import Scale, linear, same, xs
+from tests.paths import place
 from tests.zoo import Batch, Remainder, drawn
 
 

@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
-from tests.nnx_zoo import EAGER, Path, Scale, graph, linear, xs
+from tests.nnx_zoo import Scale, graph, linear, xs
+from tests.paths import EAGER, Path
 from tests.zoo import Batch, drawn
 
 

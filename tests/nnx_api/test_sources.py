@@ -14,8 +14,9 @@ import pytest
 from flax import nnx
 
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline, Records
-from tests import nnx_zoo
-from tests.nnx_zoo import PATHS, same, xs
+from tests import paths
+from tests.nnx_zoo import same, xs
+from tests.paths import PATHS
 
 
 def over(data: Any, *stages: Any, batch_size: int = 2) -> Pipeline:
@@ -136,7 +137,7 @@ def test_items_29_and_46_a_seed_may_be_left_out_where_nothing_is_shuffled(make: 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
 @pytest.mark.parametrize("names", [(0, 1), ("z", "a")], ids=["numbers as names", "an OrderedDict"])
 def test_item_28_a_dict_stays_what_it_is_on_every_path(
-    path: nnx_zoo.Path, names: tuple[Any, Any]
+    path: paths.Path, names: tuple[Any, Any]
 ) -> None:
     data = collections.OrderedDict(zip(names, (np.arange(4), np.arange(4) * 2.0), strict=True))
     kind = dict if names == (0, 1) else collections.OrderedDict

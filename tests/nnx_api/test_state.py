@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from dagrax.nnx_api import Pipeline, Records
-from tests.nnx_zoo import PATHS, TRACED, Path, Scale, graph, linear, place, xs
+from tests.nnx_zoo import Scale, graph, linear, xs
+from tests.paths import PATHS, TRACED, Path, place
 from tests.zoo import Batch
 
 by_path = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
