@@ -28,7 +28,7 @@ class EpochIterator(Generic[Batch]):
                 "pipeline.scan(step_fn, length=…) there."
             )
         self._pipeline = pipeline
-        self._epoch = _calls.settled(pipeline).epoch
+        self._epoch = _calls.settled(pipeline).as_ints()[0]
 
     def __iter__(self) -> "EpochIterator[Batch]":
         return self
@@ -41,10 +41,9 @@ class EpochIterator(Generic[Batch]):
             raise
 
     def __length_hint__(self) -> int:
-        at = _calls.settled(self._pipeline)
-        return (
-            _calls.batching(self._pipeline).steps_left(at.offset) if at.epoch == self._epoch else 0
-        )
+        epoch, offset = _calls.settled(self._pipeline).as_ints()
+        left = _calls.batching(self._pipeline).steps_left(offset)
+        return left if epoch == self._epoch else 0
 
     def get_state(self) -> dict[str, int | str]:
         """The position, and digests of source, order, seed and graph: a small JSON dict."""
@@ -73,4 +72,4 @@ class EpochIterator(Generic[Batch]):
         mend = "use `pipeline.seek` to go to a position regardless."
         refuse_another(own, state, "The state", mend)
         _calls.seek(self._pipeline, state["epoch"], state["offset"])
-        self._epoch = _calls.settled(self._pipeline).epoch
+        self._epoch = _calls.settled(self._pipeline).as_ints()[0]

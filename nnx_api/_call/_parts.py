@@ -8,7 +8,7 @@ set, and write those back. Nothing here compiles.
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from flax import nnx
@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 FLAX_OWN = frozenset({"_pytree__state", "_pytree__nodes"})
-Path: TypeAlias = tuple[int | str, ...]
+Path: TypeAlias = tuple[Any, ...]  # of keys as flax has them
 Values: TypeAlias = list[PyTree]
 Changed: TypeAlias = dict[int, PyTree]
 raw_value = nnx.Variable.get_raw_value  # which is final, so that it may be called as a function

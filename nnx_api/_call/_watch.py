@@ -15,6 +15,7 @@ from operator import is_
 from typing import Any
 
 from flax import nnx
+from jaxtyping import PyTree
 
 from ._inside import ATOMS, attributes, inside
 from ._parts import FLAX_OWN
@@ -30,7 +31,7 @@ class Watch:
     def __init__(self, modules: object):
         self._held: list[Collection[object]] = []  # lists, and live views of what dicts hold
         self._named: list[dict[Any, object]] = []  # those whose names can change unseen
-        self._variables: list[nnx.Variable] = []
+        self._variables: list[nnx.Variable[PyTree]] = []
         self._cells: list[types.CellType] = []
         self._slotted: list[object] = []
         self._kept: list[object] = []  # what the identities below speak of must stay alive
@@ -93,6 +94,7 @@ class Watch:
             self._named.append(held)
 
 
-def _are_listed(attributes: Mapping[Any, object]) -> bool:
+def _are_listed(attributes: Mapping[Any, Any]) -> bool:
     # Flax puts a new list of the names, itself an attribute, when there is a new one.
-    return attributes.keys() - FLAX_OWN <= set(attributes.get("_pytree__nodes") or ())
+    listed: Mapping[Any, Any] = attributes.get("_pytree__nodes") or {}
+    return attributes.keys() - FLAX_OWN <= listed.keys()

@@ -102,8 +102,9 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
         length = batching.length(now.offset)
         after = before_the_end(batching.settle(now.epoch, now.offset + length))
         program = plan.program(_traced.read, length)
-        output, changed = _run(kept, plan, program, values, (), pipeline, pipeline)
+        result, changed = _run(kept, plan, program, values, (), pipeline, pipeline)
         _write(kept, plan.parts, pipeline, changed, pipeline, after)
+        output: _Out = result
         return output
 
 
@@ -228,7 +229,7 @@ def _count(length: int | None, batching: internal.Batching, at: dp.Cursor) -> in
             "length is None inside a trace (jit, scan, vmap), where it is not known how many "
             "batches are left; pass it: pipeline.scan(step_fn, length=len(pipeline))."
         )
-    return batching.steps_left(batching.settle(*at).offset)
+    return batching.steps_left(batching.settle(*at).as_ints()[1])
 
 
 def _in_trace(pipeline: PipelineCore[Any, _Out], epoch: int | None) -> _Out:

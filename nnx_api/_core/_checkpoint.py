@@ -51,8 +51,9 @@ def _copy(x: object) -> object:
 
 
 def _can_be_set(module: PyTree, path: Path, leaf: object) -> bool:
+    held: Any = module
     for name in path if not isinstance(leaf, nnx.Variable) else ():
-        if not isinstance(module, nnx.Pytree | dict | list):
+        if not isinstance(held, nnx.Pytree | dict | list):
             return False
-        module = vars(module)[str(name)] if isinstance(module, nnx.Pytree) else module[name]
+        held = vars(held)[str(name)] if isinstance(held, nnx.Pytree) else held[name]
     return True

@@ -7,7 +7,7 @@ for. Which calls a user has is not known here.
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic, Self, TypeAlias
 
 import flax.errors
 import jax
@@ -129,8 +129,8 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
             )
 
     @classmethod
-    def _pytree__unflatten(cls, static: Any, values: Iterable[Any]) -> Any:
-        made = super()._pytree__unflatten(static, values)
+    def _pytree__unflatten(cls, static: Any, node_attrs: Iterable[Any]) -> Self:
+        made: Self = super()._pytree__unflatten(static, node_attrs)
         Kept.beside(made).is_copy = True
         return made
 
@@ -141,8 +141,11 @@ def placed(cursor: dp.Cursor, like: PyTree) -> UInt32[Array, "2"]:
     for leaf in jax.tree.leaves(like):
         sharding = getattr(leaf, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
-            return jax.device_put(at, NamedSharding(sharding.mesh, PartitionSpec()))
-    return jax.device_put(at)
+            whole = NamedSharding(sharding.mesh, PartitionSpec())
+            everywhere: Array = jax.device_put(at, whole)
+            return everywhere
+    here: Array = jax.device_put(at)
+    return here
 
 
 def before_the_end(cursor: dp.Cursor) -> dp.Cursor:

@@ -33,7 +33,8 @@ def survey(pipeline: PipelineCore[Any, Any]) -> internal.Findings:
             pipeline._graph(), pipeline._stream(), pipeline._seed.get_value()
         )
 
-    return _each(one, pipeline)[1]
+    found: internal.Findings = _each(one, pipeline)[1]
+    return found
 
 
 def read(pipeline: PipelineCore[Any, Any], length: int | None) -> PyTree:
@@ -80,7 +81,8 @@ def outputs(
         marks = origin is not None and sink in taps
         return None, {**taps, sink: stream.marked(given, taps[sink])} if marks else taps
 
-    return _each(one, pipeline)[1]
+    taps: dict[str, PyTree] = _each(one, pipeline)[1]
+    return taps
 
 
 def scan(

@@ -35,5 +35,9 @@ def told_of_frozen_draws(node: str, inputs: PyTree) -> Iterator[None]:
 
 
 def _generators() -> dict[str, object]:
-    _, words, spot, *rest = np.random.get_state()
-    return {"random": random.getstate(), "np.random": (bytes(words), spot, *rest)}
+    kind, *state = np.random.get_state(legacy=True)
+    return {"random": random.getstate(), "np.random": (kind, *map(_plain, state))}
+
+
+def _plain(part: object) -> object:
+    return part.tobytes() if isinstance(part, np.ndarray) else part

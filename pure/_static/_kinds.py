@@ -161,7 +161,7 @@ def _(value: types.FunctionType, reader: Reader) -> None:
 
 
 def _outer(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
-    builtins = function.__builtins__  # type: ignore[attr-defined]
+    builtins: dict[str, object] = getattr(function, "__builtins__", {})
     return [function.__globals__.get(name, builtins.get(name)) for name in names]
 
 

@@ -161,7 +161,8 @@ def by_step(pipeline: Pipeline) -> float:
 
 
 def by_scan(pipeline: Pipeline) -> float:
-    return float(pipeline.scan(lambda batch: batch["x"].max(), length=1)[0])
+    largest: Callable[[Batch], Any] = lambda batch: batch["x"].max()  # noqa: E731
+    return float(pipeline.scan(largest, length=1)[0])
 
 
 def by_outputs(pipeline: Pipeline) -> float:
@@ -241,7 +242,7 @@ class Gain_(Gain):
 def test_item_1_what_only_shares_a_name_or_a_setting_with_a_module_is_welcome() -> None:
     module = Gain(3.0)
     weight = module.w[...]
-    kept = {"modules": [module], "names": ["x"]}
+    kept: dict[str, list[Any]] = {"modules": [module], "names": ["x"]}
 
     def stage(batch: Batch) -> Batch:
         return {name: batch[name] * weight for name in kept["names"]}

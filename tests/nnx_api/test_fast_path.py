@@ -112,12 +112,12 @@ def test_item_19_digests_are_made_once_for_the_same_arrays(monkeypatch: pytest.M
 
 
 def made(weight: float = 2.0, **options: Any) -> Pipeline:
-    source = MemorySource(
+    source: MemorySource[Any] = MemorySource(
         MemorySourceConfig(shuffle=True),
         data={"x": np.arange(12, dtype=np.float32)},
         rngs=nnx.Rngs(0),
     )
-    stages = [Scale(weight), lambda batch: {"x": batch["x"] + 1}]
+    stages: list[Any] = [Scale(weight), lambda batch: {"x": batch["x"] + 1}]
     return Pipeline(source=source, stages=stages, batch_size=4, rngs=nnx.Rngs(0), **options)
 
 
@@ -138,7 +138,8 @@ def test_item_22_a_step_function_made_anew_in_a_loop_compiles_once() -> None:
             pipeline.scan(lambda batch: batch["x"].sum() * 2, length=1)
     assert seen.compiled == []
     for factor in (3, 3.0):
-        total = pipeline.scan(lambda batch, by=factor: batch["x"].sum() * by, length=1)
+        step: Callable[..., Any] = lambda batch, by=factor: batch["x"].sum() * by  # noqa: E731
+        total = pipeline.scan(step, length=1)
         assert total.dtype == jnp.float32
 
 
@@ -192,7 +193,13 @@ def test_nothing_is_kept_alive_by_what_is_shared() -> None:
         step = lambda batch: (batch["x"] * weight).sum()  # noqa: E731
         used(pipeline)
         pipeline.scan(step, length=1)
-        held = [pipeline, pipeline.source, weight, step, *jax.tree.leaves(pipeline.source.data)]
+        held = [
+            pipeline,
+            pipeline.source,
+            weight,
+            step,
+            *jax.tree.leaves(nnx.state(pipeline.source)),
+        ]
         refs = [weakref.ref(x) for x in (*held, *pipeline.stages)]
         del pipeline, weight, step, held
         gc.collect()

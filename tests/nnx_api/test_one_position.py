@@ -242,7 +242,10 @@ def test_item_43_a_scan_without_a_length_covers_what_a_for_would(remainder: Rema
 
 
 def test_a_scan_without_a_length_inside_a_trace_is_told_to_have_one() -> None:
-    run: Any = nnx.jit(lambda pipeline: pipeline.scan(same))
+    def whole(pipeline: Pipeline) -> Any:
+        return pipeline.scan(same)
+
+    run: Any = nnx.jit(whole)
     with pytest.raises(TypeError) as error:
         run(linear(size=8))
     assert str(error.value) == (

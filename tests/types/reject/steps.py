@@ -57,7 +57,7 @@ def no_batch(pipeline: Pipe) -> None:
 
 
 def length_of_another_kind(pipeline: Pipe) -> None:
-    pipeline.scan(alone, length="2")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    pipeline.scan(alone, length="2")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 def modules_not_passed(pipeline: Pipe) -> None:
