@@ -34,8 +34,7 @@ class Watch:
         self._variables: list[nnx.Variable[PyTree]] = []
         self._cells: list[types.CellType] = []
         self._slotted: list[object] = []
-        self._kept: list[object] = []  # what the identities below speak of must stay alive
-        self._add(modules, set())
+        self._add(modules, {})
         self._sizes = list(map(len, self._held))
         self._values = list(_each(self._held))
         self._names = list(_each(self._named))
@@ -61,11 +60,10 @@ class Watch:
             for was, own in zip(self._slots, now, strict=True)
         )
 
-    def _add(self, value: object, known: set[int]) -> None:
+    def _add(self, value: object, known: dict[int, object]) -> None:
         if id(value) in known or isinstance(value, ATOMS):
             return
-        known.add(id(value))
-        self._kept.append(value)
+        known[id(value)] = value  # so that no other takes its identity meanwhile
         if isinstance(value, nnx.Variable):
             self._variables.append(value)
             self._look_at(_metadata(value))

@@ -7,7 +7,7 @@ for. Which calls a user has is not known here.
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Self, TypeAlias
+from typing import Any, Generic, TypeAlias
 
 import flax.errors
 import jax
@@ -129,8 +129,8 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
             )
 
     @classmethod
-    def _pytree__unflatten(cls, static: Any, node_attrs: Iterable[Any]) -> Self:
-        made: Self = super()._pytree__unflatten(static, node_attrs)
+    def _pytree__unflatten(cls, static: Any, node_attrs: Iterable[Any]) -> Any:
+        made = super()._pytree__unflatten(static, node_attrs)
         Kept.beside(made).is_copy = True
         return made
 
