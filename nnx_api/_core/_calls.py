@@ -25,7 +25,7 @@ from .._call._plan import Plan
 from .._call._programs import Program
 from . import _traced
 from ._kept import Kept
-from ._module import CLOSED_OVER, Modules, PipelineCore, before_the_end, checked_position
+from ._module import Modules, PipelineCore, before_the_end, checked_position
 
 _Out = TypeVar("_Out")
 _MEND = (
@@ -53,7 +53,6 @@ def seek(pipeline: PipelineCore[Any, Any], epoch: object, offset: object) -> Non
     """Go to a position. **Errors:** those of `Pipeline.seek`."""
     where = checked_position(epoch, offset, len(pipeline._one_source()))
     kept = Kept.beside(pipeline)
-    kept.refuse_reentry("seek()")
     with kept.lock:
         pipeline._go(before_the_end(pipeline._stream().batching.settle(*where)))
 
@@ -87,7 +86,6 @@ def survey(pipeline: PipelineCore[Any, Any]) -> internal.Findings:
 def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
     """The next batch, through the stages; with an `epoch`, StopIteration if that has ended."""
     kept = Kept.beside(pipeline)
-    kept.refuse_reentry("step()")
     with kept.lock:
         if (planned := _planned(pipeline, kept)) is None:
             return _in_trace(pipeline, epoch)
@@ -113,11 +111,11 @@ def outputs(
 ) -> dict[str, PyTree]:
     """The outputs of the nodes for the next batch or the one given; nothing is set."""
     kept = Kept.beside(pipeline)
-    kept.refuse_reentry("outputs()")
     with kept.lock:
         if (planned := _planned(pipeline, kept)) is None:
             copy = nnx.merge(*nnx.split(pipeline))
             return _traced.outputs(copy, batch, None, nodes)
+        pipeline._check_trace()
         plan, batching, values = planned
         length = batching.length(batching.settle(*pipeline.cursor).offset)
         program = plan.program(_traced.outputs, length, nodes)
@@ -147,7 +145,6 @@ def scan(
         carries=carries,
     )
     kept = Kept.beside(pipeline)
-    kept.refuse_reentry("scan()")
     with kept.lock, _told_of_modules(shared):
         everything = (pipeline, modules, shared)
         plan, values = _loop_plan(kept, everything)
@@ -267,11 +264,8 @@ def _write(
     pipeline: PipelineCore[Any, Any],
     after: dp.Cursor,
 ) -> None:
-    try:
+    with pipeline._told_of_traces():
         parts.write(modules, changed)
-    except flax.errors.TraceContextError as error:
-        error.add_note(CLOSED_OVER)
-        raise
     kept.place = pipeline._position.get_raw_value(), after
 
 

@@ -25,7 +25,7 @@ class Kept:
     _birth = threading.Lock()
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.owner: int | None = None
         self.is_copy = False  # put together by JAX: nobody else sees what it sets
         self.private = Private()
@@ -44,15 +44,9 @@ class Kept:
                 object.__setattr__(owner, "_kept", kept)
         return kept
 
-    def refuse_reentry(self, what: str) -> None:
-        """Refuse a call from within a call of the same thread. **Errors:** TypeError."""
-        # Both are asked: an interrupt may leave an owner behind, but never a lock.
-        if self.lock.locked() and self.owner == threading.get_ident():
-            raise TypeError(
-                f"pipeline.{what} is called inside a stage or a step function of the same "
-                "pipeline, whose position it cannot move; use the batch that the function is "
-                "given, or make a second pipeline and pass it in modules=(…)."
-            )
+    def is_running(self) -> bool:
+        """Whether a call of this thread is on its way."""
+        return self.owner == threading.get_ident()
 
     def loop_plan(self, modules: Sequence[nnx.Pytree]) -> Plan | None:
         """The plan of the last scan, if it was one over the same modules."""

@@ -6,7 +6,8 @@ for. Which calls a user has is not known here.
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeAlias
 
 import flax.errors
@@ -32,10 +33,15 @@ Out = te.TypeVar("Out", default=Any)
 Stage: TypeAlias = Callable[..., Any]
 Modules: TypeAlias = tuple[nnx.Pytree, ...]
 _LAST = 2**32 - 1
-CLOSED_OVER = (
+_CLOSED_OVER = (
     "The function that is being traced closes over a pipeline made outside it, whose position it "
     "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline). (Or it merges "
     "Variables of another trace: write nnx.merge(..., copy=True).)"
+)
+_INSIDE = (
+    "The pipeline is called inside one of its own stages or step functions, where its position "
+    "cannot move; use the batch that the function is given, or make a second pipeline and pass it "
+    "in modules=(…)."
 )
 
 
@@ -102,19 +108,23 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
         traced = any(isinstance(x, Tracer) for x in cursor)
         words = (jnp.asarray(x, jnp.uint32) for x in cursor) if traced else ()
         at = jnp.stack(list(words)) if traced else placed(cursor, nnx.state(self.source, Records))
-        try:
+        with self._told_of_traces():
             self._position.set_raw_value(at)
-        except flax.errors.TraceContextError as error:
-            error.add_note(CLOSED_OVER)
-            raise
         if not traced:
             Kept.beside(self).place = at, cursor
 
     def _check_trace(self) -> None:
-        try:
+        with self._told_of_traces():
             self._position.set_raw_value(self._position.get_raw_value())
+
+    @contextmanager
+    def _told_of_traces(self) -> Iterator[None]:
+        try:
+            yield
         except flax.errors.TraceContextError as error:
-            error.add_note(CLOSED_OVER)
+            if Kept.beside(self).is_running():
+                raise TypeError(_INSIDE) from None
+            error.add_note(_CLOSED_OVER)
             raise
 
     def _warn_of_a_copy(self) -> None:
