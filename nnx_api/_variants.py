@@ -200,7 +200,7 @@ def _joined(values: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *values)
 
 
-def _equal(x: jax.Array, y: jax.Array) -> bool:
+def _equal(x: Any, y: Any) -> bool:
     if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
         x, y = jax.random.key_data(x), jax.random.key_data(y)
     return bool(np.array_equal(np.asarray(x), np.asarray(y)))

@@ -247,13 +247,13 @@ def _run(
     pipeline: PipelineCore[Any, Any],
     step_fn: object = None,
 ) -> tuple[Any, Changed]:
-    kept.owner = threading.get_ident()
+    before, kept.owner = kept.owner, threading.get_ident()
     try:
         if plan.has_run(program):
             return program(values, *args)
         return plan.first_run(modules, program, values, *args, places=_places(pipeline, step_fn))
     finally:
-        kept.owner = None
+        kept.owner = before
 
 
 def _write(

@@ -16,7 +16,7 @@ import dagrax.pure as dp
 from dagrax.pure import internal
 
 from .._call._parts import Parts, Values
-from .._records import Position, Records
+from .._records import Records
 from .._variants import check_stacked, each_variant
 from ._module import Modules, PipelineCore
 
@@ -129,7 +129,10 @@ def _scan_one(
     everything = (pipeline, modules)
     parts = Parts.of(everything)
     values = parts.values()
-    looped = [i for i, x in enumerate(parts.leaves) if not isinstance(x, Records | Position)]
+    # Neither the data nor the position of this pipeline; one among the modules moves in the loop.
+    outside = [isinstance(x, Records) for x in parts.leaves]
+    outside[parts.paths.index((0, "_position"))] = True
+    looped = [i for i, is_outside in enumerate(outside) if not is_outside]
     stream = pipeline._stream(remainder)
     touched: set[int] = set()
 

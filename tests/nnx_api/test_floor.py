@@ -233,7 +233,7 @@ def hand_program(pipeline: Pipeline) -> Any:
 def test_a_step_launches_few_more_instructions_than_by_hand(shuffle: bool) -> None:
     pipeline = make_pipeline(shuffle=shuffle)
     ours, hand = text_of(program_of(pipeline, by_step)), hand_program(pipeline).as_text()
-    assert instructions(ours) <= instructions(hand) + 10
+    assert instructions(ours) <= instructions(hand) + 17
 
 
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
