@@ -177,7 +177,10 @@ def by_call(pipeline: Pipeline) -> float:
 
 
 def by_nnx_jit(pipeline: Pipeline) -> float:
-    step: Any = nnx.jit(lambda pipeline: pipeline.step())
+    def stepped(pipeline: Pipeline) -> Any:
+        return pipeline.step()
+
+    step: Any = nnx.jit(stepped)
     return float(step(pipeline)["x"].max())
 
 

@@ -219,8 +219,8 @@ def test_a_pipeline_and_a_model_go_with_their_last_names_at_once() -> None:
         gone = weakref.ref(model)
         del model
         assert gone() is None
-        gone = weakref.ref(pipeline)
+        left = weakref.ref(pipeline)
         del pipeline
-        assert gone() is None
+        assert left() is None
     finally:
         gc.enable()
