@@ -312,8 +312,8 @@ class Pipeline(PipelineCore[In, Out]):
         `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry` that is not
         None, `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. `shared` are
         modules that are only read; they come after the others. The data are an operand of the
-        loop. The program is kept for the next call with the same `step_fn`; what that function
-        closes over is a constant of it.
+        loop; without a `length` it goes to the end of the epoch. A step function made anew from the
+        same code and values compiles nothing; a Variable that it reads and is not given is refused.
 
         Over variants, `modules` and `init_carry` are stacked, one for each variant (see `stack`),
         `shared` modules are the same for all, and carry and `ys` have a leading axis of variants.
