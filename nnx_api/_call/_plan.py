@@ -25,7 +25,7 @@ class Plan:
         self._key = structure_key(parts, modules)
         self._watch = Watch(modules)
         self._programs: dict[tuple[Fn, tuple[Hashable, ...]], Program] = {}
-        self._checked: set[Hashable] = set()
+        self._looked_through: set[Hashable] = set()
         self._untraced: set[type] = set()
 
     def holds(self) -> bool:
@@ -62,10 +62,6 @@ class Plan:
         key = function_key(said, self.parts)
         return self._made(fn, (key, *static), (*own, *static), shareable=key.shareable)
 
-    def has_run(self, program: Program) -> bool:
-        """Whether a program of this key has run, and so was looked through."""
-        return program.key in self._checked
-
     def first_run(
         self,
         modules: PyTree,
@@ -81,7 +77,8 @@ class Plan:
         """
         refuse_foreign(program.traced(values, *args), self.parts, places)
         result = program(values, *args)
-        self._checked.add(program.key)
+        self._looked_through.add(program.key)
+        program.has_run = True
         self._watch = Watch(modules)  # what a trace sets in plain objects is no change to come
         return result
 
@@ -90,4 +87,6 @@ class Plan:
     ) -> Program:
         key = (self._key, fn, said)
         compiled = self._private.find(key, shareable=shareable and self._key.shareable)
-        return Program(self.parts, key, compiled, fn, static)
+        program = Program(self.parts, key, compiled, fn, static)
+        program.has_run = key in self._looked_through
+        return program

@@ -35,6 +35,7 @@ class Program:
         self, parts: Parts, key: Hashable, compiled: Compiled, fn: Fn, static: tuple[object, ...]
     ):
         self.parts, self.key, self.fn, self.static = parts, key, fn, static
+        self.has_run = False  # and so was looked through
         self._compiled = compiled
         self._handle = _Handle(key, weakref.ref(self))
 

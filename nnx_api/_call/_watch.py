@@ -22,6 +22,7 @@ from ._parts import FLAX_OWN
 
 _each = itertools.chain.from_iterable
 _metadata: Callable[[object], dict[str, object]] = operator.attrgetter("_var_metadata")
+_WORDS = {bool, str, type(None)}
 _closed_over: Callable[[object], object] = operator.attrgetter("cell_contents")
 
 
@@ -32,6 +33,7 @@ class Watch:
         self._held: list[Collection[object]] = []  # lists, and live views of what dicts hold
         self._named: list[dict[Any, object]] = []  # those whose names can change unseen
         self._variables: list[nnx.Variable[PyTree]] = []
+        self._told: list[nnx.Variable[PyTree]] = []  # of metadata in plain words
         self._cells: list[types.CellType] = []
         self._slotted: list[object] = []
         self._add(modules, {})
@@ -40,6 +42,7 @@ class Watch:
         self._names = list(_each(self._named))
         self._contents = list(map(_closed_over, self._cells))
         self._metadata = list(map(_metadata, self._variables))
+        self._words = list(map(dict, map(_metadata, self._told)))
         self._slots = [list(attributes(x).values()) for x in self._slotted]
 
     def unchanged(self) -> bool:
@@ -48,6 +51,7 @@ class Watch:
             self._sizes == list(map(len, self._held))
             and all(map(is_, self._values, _each(self._held)))
             and all(map(is_, self._names, _each(self._named)))
+            and self._words == list(map(_metadata, self._told))
             and all(map(is_, self._metadata, map(_metadata, self._variables)))
             and all(map(is_, self._contents, map(_closed_over, self._cells)))
             and (not self._slotted or self._same_slots())
@@ -65,8 +69,12 @@ class Watch:
             return
         known[id(value)] = value  # so that no other takes its identity meanwhile
         if isinstance(value, nnx.Variable):
-            self._variables.append(value)
-            self._look_at(_metadata(value))
+            # Equal words are the same words, and are compared in one go.
+            if set(map(type, _metadata(value).values())) <= _WORDS:
+                self._told.append(value)
+            else:
+                self._variables.append(value)
+                self._look_at(_metadata(value))
         elif isinstance(value, dict):
             self._look_at(value)
         elif isinstance(value, list | set | deque):

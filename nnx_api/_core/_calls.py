@@ -249,7 +249,7 @@ def _run(
 ) -> tuple[Any, Changed]:
     before, kept.owner = kept.owner, threading.get_ident()
     try:
-        if plan.has_run(program):
+        if program.has_run:
             return program(values, *args)
         return plan.first_run(modules, program, values, *args, places=_places(pipeline, step_fn))
     finally:
@@ -264,8 +264,11 @@ def _write(
     pipeline: PipelineCore[Any, Any],
     after: dp.Cursor,
 ) -> None:
-    with pipeline._told_of_traces():
+    try:
         parts.write(modules, changed)
+    except flax.errors.TraceContextError as error:
+        pipeline._tell_of_traces(error)
+        raise
     kept.place = pipeline._position.get_raw_value(), after
 
 

@@ -6,8 +6,7 @@ for. Which calls a user has is not known here.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeAlias
 
 import flax.errors
@@ -108,24 +107,25 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
         traced = any(isinstance(x, Tracer) for x in cursor)
         words = (jnp.asarray(x, jnp.uint32) for x in cursor) if traced else ()
         at = jnp.stack(list(words)) if traced else placed(cursor, nnx.state(self.source, Records))
-        with self._told_of_traces():
+        try:
             self._position.set_raw_value(at)
+        except flax.errors.TraceContextError as error:
+            self._tell_of_traces(error)
+            raise
         if not traced:
             Kept.beside(self).place = at, cursor
 
     def _check_trace(self) -> None:
-        with self._told_of_traces():
-            self._position.set_raw_value(self._position.get_raw_value())
-
-    @contextmanager
-    def _told_of_traces(self) -> Iterator[None]:
         try:
-            yield
+            self._position.set_raw_value(self._position.get_raw_value())
         except flax.errors.TraceContextError as error:
-            if Kept.beside(self).is_running():
-                raise TypeError(_INSIDE) from None
-            error.add_note(_CLOSED_OVER)
+            self._tell_of_traces(error)
             raise
+
+    def _tell_of_traces(self, error: flax.errors.TraceContextError) -> None:
+        if Kept.beside(self).is_running():
+            raise TypeError(_INSIDE) from None
+        error.add_note(_CLOSED_OVER)
 
     def _warn_of_a_copy(self) -> None:
         # JAX, not flax, has put this object together: no one will see its position move.
