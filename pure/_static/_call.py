@@ -6,6 +6,7 @@ with it. Where an argument is traced already, the function is called as it stand
 """
 
 import functools
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -24,10 +25,10 @@ class Program:
 
     __slots__ = ("_hash", "_made_of", "lent", "was_traced")
 
-    def __init__(self, made_of: Hashable, lent: Lent):
+    def __init__(self, made_of: Hashable):
         self._made_of = made_of
         self._hash = hash(made_of)
-        self.lent: Lent | None = lent
+        self.lent: dict[int, Lent] = {}  # by the thread that calls
         self.was_traced = False
 
     def __hash__(self) -> int:
@@ -59,17 +60,20 @@ def called(
     if True in traced:
         # With the very trees, for a stage may change what it holds.
         return function(*[tree for tree, _ in trees], *more, static)
-    program = Program((function, static, *keys), lent)
+    program = memo.own((function, static), keys, lambda: Program((function, static, *keys)))
     shared = all([parts.shareable for _, parts in trees])
     run = _shared if shared else memo.own(function, keys, _made)
     arrays = [parts.arrays if parts.on_device else on_device(parts.arrays) for _, parts in trees]
     if not all([isinstance(leaf, jax.Array) for leaf in leaves]):
         more = on_device(more)
+    me = threading.get_ident()
+    program.lent[me] = lent
     try:
         out: _Out = run(program, arrays, more)
     finally:
-        program.lent = None  # JAX keeps the program for as long as it may be called again
+        program.lent.pop(me, None)  # JAX keeps the program for as long as it may be called again
     if program.was_traced:
+        program.was_traced = False
         memo.settle()
     return out
 
@@ -82,8 +86,7 @@ def on_device(tree: _Out) -> _Out:
 
 def _run(program: Program, arrays: Sequence[Arrays], more: PyTree) -> PyTree:
     program.was_traced = True
-    assert program.lent is not None
-    return program.lent(arrays, more)
+    return program.lent[threading.get_ident()](arrays, more)
 
 
 def _made() -> Callable[..., PyTree]:

@@ -10,6 +10,7 @@ import decimal
 import enum
 import functools
 import logging
+import operator
 import pathlib
 import re
 import sys
@@ -37,6 +38,7 @@ _WRITTEN: tuple[tuple[type, Callable[..., str]], ...] = (
     (bytes, bytes.__repr__),
     (bytearray, bytearray.__repr__),
 )
+_own = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _FIELD = type(vars(collections.namedtuple("_FIELD", "name"))["name"])
 
 
@@ -153,23 +155,19 @@ def _(value: types.FunctionType, reader: Reader) -> None:
         reader.used(_held(cell), code.names)
     reader.named(vars(value))
     outside = () if is_installed(names) else code.globals
-    for name, outer in zip(outside, _outer(value, outside), strict=True):
+    builtins: dict[str, object] = getattr(value, "__builtins__", {})
+    for name in outside:
         reader.parts.append(("global", name, name in names))
-        reader.used(outer, code.names)
+        reader.used(names.get(name, builtins.get(name)), code.names)
     if not is_installed(names) or value.__closure__:
-        reader.places.append(functools.partial(_state, value, outside))
-
-
-def _outer(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
-    builtins: dict[str, object] = getattr(function, "__builtins__", {})
-    return [function.__globals__.get(name, builtins.get(name)) for name in names]
-
-
-def _state(function: types.FunctionType, names: tuple[str, ...]) -> list[object]:
-    """All that a user may set anew of a function."""
-    held: list[object] = [function.__code__, function.__defaults__, function.__kwdefaults__]
-    held += map(_held, function.__closure__ or ())
-    return [*held, *vars(function).values(), *_outer(function, names)]
+        # All that a user may set anew of a function, looked up without a line of Python.
+        reader.places += [
+            functools.partial(_own, value),
+            functools.partial(map, _held, value.__closure__ or ()),
+            vars(value).values,
+            functools.partial(map, names.get, outside),
+            functools.partial(map, builtins.get, [x for x in outside if x not in names]),
+        ]
 
 
 def _held(cell: types.CellType) -> object:

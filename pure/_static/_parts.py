@@ -24,6 +24,7 @@ Leaf: TypeAlias = Any  # whatever a user keeps in a pytree
 Arrays: TypeAlias = tuple[Leaf, ...]
 _Made = TypeVar("_Made")
 
+_MOST = 64
 _ARRAY = object()  # where an array stood
 
 
@@ -94,11 +95,13 @@ class Memo:
             if (tree := held()) is not None:
                 self._read[number] = held, _watch(tree), parts
 
-    def own(self, function: object, keys: object, make: Callable[[], _Made]) -> _Made:
-        """What is made for these keys, until it is asked for with others."""
-        before = self._programs.get(function)
+    def own(self, name: object, keys: object, make: Callable[[], _Made]) -> _Made:
+        """What is made for these keys, until it is asked for by that name with others."""
+        before = self._programs.get(name)
         if before is None or before[0] != keys:
-            before = self._programs[function] = keys, make()
+            while len(self._programs) >= _MOST:
+                self._programs.pop(next(iter(self._programs)), None)
+            before = self._programs[name] = keys, make()
         made: _Made = before[1]
         return made
 
