@@ -51,10 +51,11 @@ def settled(pipeline: PipelineCore[Any, Any]) -> dp.Cursor:
 
 def seek(pipeline: PipelineCore[Any, Any], epoch: object, offset: object) -> None:
     """Go to a position. **Errors:** those of `Pipeline.seek`."""
-    where = checked_position(epoch, offset, len(pipeline._one_source()))
+    batching = pipeline._stream().batching
+    where = checked_position(epoch, offset, batching.records)
     kept = Kept.beside(pipeline)
     with kept.lock:
-        pipeline._go(before_the_end(pipeline._stream().batching.settle(*where)))
+        pipeline._go(before_the_end(batching.settle(*where)))
 
 
 def survey(pipeline: PipelineCore[Any, Any]) -> internal.Findings:

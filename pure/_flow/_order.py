@@ -14,7 +14,11 @@ from jaxtyping import Array, PRNGKeyArray, UInt32
 
 
 class AbstractOrder(eqx.Module):
-    """A bijection from the positions of an epoch to the ids of its records."""
+    """Which record stands at which position of an epoch.
+
+    An order of your own defines `ids`. Where it does not visit every record exactly once, it says
+    by `length` how many positions its epochs have, and by `turns` which visit of a record this is.
+    """
 
     @abc.abstractmethod
     def ids(
@@ -23,8 +27,29 @@ class AbstractOrder(eqx.Module):
         """Record ids at `positions` of an `epoch` over `size` records.
 
         Positions and ids have shape `(batch,)`. `size` is static; outside 1 to 2**31 - 1 it is a
-        `ValueError`. Each position must lie below it, which is not checked.
+        `ValueError`. Each position must lie below `length(size)`, which is not checked.
         """
+
+    def length(self, size: int) -> int:
+        """The number of positions of an epoch over `size` records: `size`, unless said otherwise.
+
+        It is static, from 1 to 2**31 - 1.
+        """
+        return size
+
+    def turns(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"] | None:
+        """For an order that may hand out a record twice in an epoch: a number for each position
+        that tells these times apart, so that each gets draws of its own. None for the others."""
+        return None
+
+    def own_epochs(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"] | None:
+        """For an order over several sources whose epochs end at different times: the epoch of the
+        record's own source, of which its draws then are. None for the others."""
+        return None
 
 
 class Sequential(AbstractOrder):

@@ -35,6 +35,10 @@ class AbstractSource(eqx.Module, Generic[Batch]):
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         """The records of these ids, stacked along a leading axis. All ids are below `size`."""
 
+    def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+        """The ids by which these records draw: their own, or for a view those of the whole."""
+        return ids
+
     @property
     def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of one record; no data are read."""

@@ -5,7 +5,7 @@ Stages are not known here; a loop is given what to do with a batch.
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from ._order import AbstractOrder, Sequential
 from ._source import AbstractSource, Batch
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
+_Places: TypeAlias = tuple[Array, Array | None, Array | None]  # ids, turns, epochs of their own
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 
@@ -70,7 +71,7 @@ class Stream(eqx.Module, Generic[Batch]):
         _check_size(source)
         self.source = source
         self.order = Sequential() if order is None else order
-        self.batching = Batching(source.size, batch_size, remainder)
+        self.batching = Batching(self.order.length(source.size), batch_size, remainder)
         if isinstance(self.batching.remainder, Pad):
             _check_valid_field(source.element_spec, self.batching.remainder.valid)
 
@@ -107,17 +108,32 @@ class Stream(eqx.Module, Generic[Batch]):
 
     def read(self, cursor: Cursor, length: int) -> tuple[Batch, Origin]:
         """The `length` records from a settled cursor on, and where they come from."""
-        size, remainder = self.source.size, self.batching.remainder
+        many, remainder = self.batching.records, self.batching.remainder
         epoch, offset = (jnp.asarray(x, jnp.uint32) for x in cursor)
         positions = offset + jnp.arange(length, dtype=jnp.uint32)
-        laps = 1 + (size + length - 2) // size if remainder == "carry" else 1
-        lap = positions // size if laps > 1 else jnp.zeros_like(positions)
+        laps = 1 + (many + length - 2) // many if remainder == "carry" else 1
+        lap = positions // many if laps > 1 else jnp.zeros_like(positions)
         epochs = epoch + jnp.arange(laps, dtype=jnp.uint32)
-        within = positions % size if laps > 1 or isinstance(remainder, Pad) else positions
-        ids = jax.vmap(lambda e: self.order.ids(within, e, size))(epochs)
-        ids = settled(ids[lap, jnp.arange(length)] if laps > 1 else ids[0], offset)
-        return self.rows(ids, positions < size), Origin(
-            ids=ids, lap=lap, epochs=epochs, offset=offset
+        within = positions % many if laps > 1 or isinstance(remainder, Pad) else positions
+        ids, turn, own = jax.tree.map(
+            lambda x: settled(x[lap, jnp.arange(length)] if laps > 1 else x[0], offset),
+            jax.vmap(lambda e: self._places(within, e))(epochs),
+        )
+        return self.rows(ids, positions < many), Origin(
+            ids=self.source.record_ids(ids),
+            lap=lap,
+            epochs=epochs,
+            offset=offset,
+            turn=turn,
+            own=own,
+        )
+
+    def _places(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""]) -> _Places:
+        order, size = self.order, self.source.size
+        return (
+            order.ids(positions, epoch, size),
+            order.turns(positions, epoch, size),
+            order.own_epochs(positions, epoch, size),
         )
 
     def take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:

@@ -6,6 +6,7 @@ Batches, streams and stages are not known here.
 import hashlib
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key, PRNGKeyArray, UInt32
 
 from ._fast_key import is_fast
@@ -21,17 +22,31 @@ def batch_key(key: PRNGKeyArray, node: str, origin: Origin) -> PRNGKeyArray:
 
 
 def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
-    """One key for each record: a function of seed, node name, epoch and record id.
+    """One key for each record: a function of seed, node name, epoch and record id, and of the turn
+    where an order hands a record out twice.
 
     Hence a record is drawn alike whatever batch, order or graph it stands in. The keys are fast
     ones where the seed key is, otherwise threefry keys, of whichever kind it is.
     """
-    fold = jax.random.fold_in
-    seed = fold(key if is_fast(key) else of_threefry(key), _stable_hash(f"record:{node}"))
+    seed = jax.random.fold_in(
+        key if is_fast(key) else of_threefry(key), _stable_hash(f"record:{node}")
+    )
+    keys = _each(_of_epochs(seed, origin), origin.ids)
+    return keys if origin.turn is None else _each(keys, origin.turn)
+
+
+def _of_epochs(seed: PRNGKeyArray, origin: Origin) -> PRNGKeyArray | RecordKeys:
+    # One key where all records are of one epoch, one for each record otherwise.
+    if origin.own is not None:
+        return _each(seed, origin.own)
     if len(origin.epochs) == 1:
-        return jax.vmap(fold, in_axes=(None, 0))(fold(seed, origin.epochs[0]), origin.ids)
-    seeds = jax.vmap(fold, in_axes=(None, 0))(seed, origin.epochs)
-    return jax.vmap(fold)(seeds[origin.lap], origin.ids)
+        return jax.random.fold_in(seed, origin.epochs[0])
+    return _each(seed, origin.epochs)[origin.lap]
+
+
+def _each(key: PRNGKeyArray | RecordKeys, numbers: UInt32[Array, " numbers"]) -> RecordKeys:
+    many = jnp.ndim(key) > (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)
+    return jax.vmap(jax.random.fold_in, in_axes=(0 if many else None, 0))(key, numbers)
 
 
 def of_threefry(key: PRNGKeyArray) -> PRNGKeyArray:

@@ -14,12 +14,17 @@ class Origin(eqx.Module):
     `ids` are the record ids. `epochs` are the epochs that the batch touches: one, or several where
     it runs across the border of an epoch; `lap` says for each record which of them is its own.
     `offset` is the position of the first record in `epochs[0]`.
+
+    `turn` says the how-manieth time of its epoch a record is handed out, under an order that may
+    hand it out twice. `own` is the epoch of each record's own source, where several are mixed.
     """
 
     ids: UInt32[Array, " batch"]
     lap: UInt32[Array, " batch"]
     epochs: UInt32[Array, " laps"]
     offset: UInt32[Array, ""]
+    turn: UInt32[Array, " batch"] | None = None
+    own: UInt32[Array, " batch"] | None = None
 
     @classmethod
     def numbered(cls, records: int) -> "Origin":
