@@ -22,7 +22,7 @@ from ._parts import FLAX_OWN
 
 _each = itertools.chain.from_iterable
 _metadata: Callable[[object], dict[str, object]] = operator.attrgetter("_var_metadata")
-_WORDS = {bool, str, type(None)}
+_WORDS = frozenset({bool, str, type(None)})
 _closed_over: Callable[[object], object] = operator.attrgetter("cell_contents")
 
 
