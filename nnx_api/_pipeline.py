@@ -4,8 +4,8 @@ Each method says what it does and refuses what cannot work; what is done stands 
 is computed in `dagrax.pure`. No algorithm is here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from flax import nnx
@@ -18,17 +18,14 @@ from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
 from ._core._module import In, Modules, Out, PipelineCore, Stage, placed
 from ._iterator import EpochIterator
-from ._nodes import check_modules, nodes_of
+from ._loops import Loops
+from ._nodes import nodes_of
 from ._records import Position, Seed
 from ._sources import Source, draw_seed
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
-_Modules = TypeVarTuple("_Modules")
-_Carry = TypeVar("_Carry")
-_Y = TypeVar("_Y")
 
-
-class Pipeline(PipelineCore[In, Out]):
+class Pipeline(PipelineCore[In, Out], Loops[Out]):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
@@ -251,83 +248,6 @@ class Pipeline(PipelineCore[In, Out]):
                     'name: write pipeline.outputs("crop", "flip").'
                 )
         return _calls.outputs(self, batch, nodes or self._schedule.executed)
-
-    @overload
-    def scan(self, step_fn: Callable[[Out], _Y], *, length: int | None = ...) -> _Y: ...
-    @overload
-    def scan(
-        self,
-        step_fn: Callable[[Unpack[_Modules], Out], _Y],
-        *,
-        length: int | None = ...,
-        modules: tuple[*_Modules],
-    ) -> _Y: ...
-    @overload
-    def scan(
-        self,
-        step_fn: Callable[[_Carry, Out], tuple[_Carry, _Y]],
-        *,
-        length: int | None = ...,
-        init_carry: _Carry,
-    ) -> tuple[_Carry, _Y]: ...
-    @overload
-    def scan(
-        self,
-        step_fn: Callable[[_Carry, Unpack[_Modules], Out], tuple[_Carry, _Y]],
-        *,
-        length: int | None = ...,
-        modules: tuple[*_Modules],
-        init_carry: _Carry,
-    ) -> tuple[_Carry, _Y]: ...
-    @overload
-    def scan(
-        self,
-        step_fn: Callable[..., _Y],
-        *,
-        length: int | None = ...,
-        modules: tuple[Any, ...] = ...,
-        shared: tuple[Any, ...],
-    ) -> _Y: ...
-    @overload
-    def scan(
-        self,
-        step_fn: Callable[..., tuple[_Carry, _Y]],
-        *,
-        length: int | None = ...,
-        modules: tuple[Any, ...] = ...,
-        shared: tuple[Any, ...],
-        init_carry: _Carry,
-    ) -> tuple[_Carry, _Y]: ...
-    def scan(
-        self,
-        step_fn: Callable[..., Any],
-        *,
-        length: int | None = None,
-        modules: tuple[Any, ...] = (),
-        shared: tuple[Any, ...] = (),
-        init_carry: Any = None,
-    ) -> Any:
-        """`length` batches as one XLA loop; the Variables of stages and `modules` are its carry.
-
-        `step_fn(*modules, batch) -> y` gives the stacked `ys`. With an `init_carry` that is not
-        None, `step_fn(carry, *modules, batch) -> (carry, y)` gives `(carry, ys)`. `shared` are
-        modules that are only read; they come after the others. The data are an operand of the
-        loop; without a `length` it goes to the end of the epoch. A step function made anew from the
-        same code and values compiles nothing; a Variable that it reads and is not given is refused.
-
-        Over variants, `modules` and `init_carry` are stacked, one for each variant (see `stack`),
-        `shared` modules are the same for all, and carry and `ys` have a leading axis of variants.
-
-        **Errors:** TypeError for modules that are no tuple of modules, a step function of the
-        wrong signature, a carry that changes structure, shape or dtype (naming the leaf);
-        ValueError for a length below 1, and where the batches differ in shape.
-        """
-        if length is not None:
-            internal.check_length(length)
-        check_modules("modules", modules)
-        check_modules("shared", shared)
-        carry, ys = _calls.scan(self, step_fn, length, modules, shared, init_carry)
-        return ys if init_carry is None else (carry, ys)
 
     def _become(self, batch_size: int, remainder: dp.Remainder) -> None:
         # Judged as a whole before any of it counts.
