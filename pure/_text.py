@@ -51,7 +51,10 @@ def path_text(path: tuple[object, ...]) -> str:
 
 
 def _leaf(leaf: PyTree) -> str:
-    dtype = str(jnp.result_type(leaf))
+    try:
+        dtype = str(jnp.result_type(leaf))
+    except (TypeError, ValueError):  # no array: a function that a model holds, say
+        return type(leaf).__name__
     word = re.match("[a-z]*", dtype)
     kind = word[0] if word else ""
     shape = ",".join(map(str, jnp.shape(leaf)))

@@ -82,6 +82,11 @@ def test_digits(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "digits.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_ppo_minibatches() -> None:
+    printed = run(EXAMPLES / "ppo_minibatches.py", "--updates", "30")
+    assert printed.endswith("it balances\n")  # or it fails
+
+
 def test_augmentation_search(tmp_path: Path) -> None:
     options = "--epochs", "20", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)

@@ -219,6 +219,12 @@ def test_an_error_inside_the_step_function_tells_what_it_was_called_with() -> No
     assert (
         "This happened in the step function, called with (f32[], batch {x: f32[3,2]})."
     ) in error.value.__notes__
+    with pytest.raises(RuntimeError, match="no luck") as error:
+        scanned(broken, (0.0, jnp.tanh))  # as a model holds one
+    assert (
+        "This happened in the step function, called with ({0: f32[], 1: PjitFunction}, "
+        "batch {x: f32[3,2]})."
+    ) in error.value.__notes__
 
 
 # Compilations

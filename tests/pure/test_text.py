@@ -68,6 +68,11 @@ def test_item_47_a_shape_has_one_spelling(value: Any, text: str) -> None:
         assert fields_text(value) == text[1:-1]
 
 
+def test_what_has_no_shape_is_written_as_its_type() -> None:
+    assert spec_text((X, jnp.tanh)) == "{0: f32[4,3], 1: PjitFunction}"
+    assert spec_text("relu") == "str"
+
+
 def test_item_47_what_is_traced_is_spelt_like_what_is_there() -> None:
     told = []
 
