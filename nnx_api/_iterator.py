@@ -1,16 +1,23 @@
-"""A `for` over a pipeline: its batches to the end of the epoch, and a position to save.
+"""A `for` over a pipeline: its batches to the end of the epoch, one by one or in blocks of steps.
 
-The position is the pipeline's own; the iterator only knows in which epoch it began.
+The position is the pipeline's own; an iterator only knows in which epoch it began, or how many
+steps it has left.
 """
 
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+import dagrax.pure as dp
+from dagrax.pure import internal
+
 from ._core import _calls
 from ._core._identity import digests, refuse_another
+from ._core._kept import Kept
 from ._core._module import PipelineCore
+from ._core._scan import Loop
 
 Batch = TypeVar("Batch")
+Results = TypeVar("Results")
 
 
 class EpochIterator(Generic[Batch]):
@@ -73,3 +80,47 @@ class EpochIterator(Generic[Batch]):
         refuse_another(own, state, "The state", mend)
         _calls.seek(self._pipeline, state["epoch"], state["offset"])
         self._epoch = _calls.settled(self._pipeline).as_ints()[0]
+
+
+class BlockIterator(Generic[Results]):
+    """Blocks of steps, to the end of an epoch or of a length: what `Pipeline.blocks` gives.
+
+    The position is the pipeline's own: breaking off leaves it behind the last block handed out.
+    """
+
+    def __init__(self, loop: Loop, every: int, length: int | None):
+        self._loop, self._every, self._left = loop, every, length
+        batching, at = _calls.batching(loop.pipeline), loop.pipeline.cursor
+        batching.in_scan(at)  # that its batches are of one shape is judged before any of them runs
+        self._epoch = -1 if length is not None else batching.settle(*at).as_ints()[0]
+
+    def __iter__(self) -> "BlockIterator[Results]":
+        return self
+
+    def __next__(self) -> Results:
+        with Kept.beside(self._loop.pipeline).lock:
+            try:
+                results: Results = self._loop.run(self._steps)
+            except StopIteration:
+                self._left = 0  # an iterator that has ended stays ended
+                raise
+            if self._left is not None:
+                self._left -= min(self._every, self._left)
+            return results
+
+    def __length_hint__(self) -> int:
+        pipeline = self._loop.pipeline
+        left = self._steps_left(_calls.batching(pipeline), pipeline.cursor)
+        return -(-left // self._every)
+
+    def _steps(self, batching: internal.Batching, at: dp.Cursor) -> int:
+        left = self._steps_left(batching, at)
+        if not left:
+            raise StopIteration
+        return min(self._every, left)
+
+    def _steps_left(self, batching: internal.Batching, at: dp.Cursor) -> int:
+        if self._left is not None:
+            return self._left
+        epoch, offset = batching.settle(*at).as_ints()
+        return batching.steps_left(offset) if epoch == self._epoch else 0

@@ -7,10 +7,13 @@ A part of `Pipeline`, written apart for its many signatures. What such a loop do
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, TypeVarTuple, Unpack, cast, overload
 
+import numpy as np
+
 from dagrax.pure import internal
 
-from ._core import _calls
 from ._core._module import Out, PipelineCore
+from ._core._scan import Loop, check_known, so_many, to_the_end
+from ._iterator import BlockIterator
 from ._nodes import check_modules
 
 _Modules = TypeVarTuple("_Modules")
@@ -98,5 +101,97 @@ class Loops(Generic[Out]):
             internal.check_length(length)
         check_modules("modules", modules)
         check_modules("shared", shared)
-        carry, ys = _calls.scan(pipeline, step_fn, length, modules, shared, init_carry)
-        return ys if init_carry is None else (carry, ys)
+        loop = Loop("scan", pipeline, step_fn, modules, shared, init_carry)
+        return loop.run(to_the_end if length is None else so_many(length))
+
+    @overload
+    def blocks(
+        self, step_fn: Callable[[Out], _Y], *, every: int, length: int | None = ...
+    ) -> BlockIterator[_Y]: ...
+    @overload
+    def blocks(
+        self,
+        step_fn: Callable[[Unpack[_Modules], Out], _Y],
+        *,
+        every: int,
+        length: int | None = ...,
+        modules: tuple[*_Modules],
+    ) -> BlockIterator[_Y]: ...
+    @overload
+    def blocks(
+        self,
+        step_fn: Callable[[_Carry, Out], tuple[_Carry, _Y]],
+        *,
+        every: int,
+        length: int | None = ...,
+        init_carry: _Carry,
+    ) -> BlockIterator[tuple[_Carry, _Y]]: ...
+    @overload
+    def blocks(
+        self,
+        step_fn: Callable[[_Carry, Unpack[_Modules], Out], tuple[_Carry, _Y]],
+        *,
+        every: int,
+        length: int | None = ...,
+        modules: tuple[*_Modules],
+        init_carry: _Carry,
+    ) -> BlockIterator[tuple[_Carry, _Y]]: ...
+    @overload
+    def blocks(
+        self,
+        step_fn: Callable[..., _Y],
+        *,
+        every: int,
+        length: int | None = ...,
+        modules: tuple[Any, ...] = ...,
+        shared: tuple[Any, ...],
+    ) -> BlockIterator[_Y]: ...
+    @overload
+    def blocks(
+        self,
+        step_fn: Callable[..., tuple[_Carry, _Y]],
+        *,
+        every: int,
+        length: int | None = ...,
+        modules: tuple[Any, ...] = ...,
+        shared: tuple[Any, ...],
+        init_carry: _Carry,
+    ) -> BlockIterator[tuple[_Carry, _Y]]: ...
+    def blocks(
+        self,
+        step_fn: Callable[..., Any],
+        *,
+        every: int,
+        length: int | None = None,
+        modules: tuple[Any, ...] = (),
+        shared: tuple[Any, ...] = (),
+        init_carry: Any = None,
+    ) -> BlockIterator[Any]:
+        """A `scan` in blocks: an iterator, each turn of which runs at most `every` steps as one
+        program and gives their `ys`, or `(carry, ys)`.
+
+        Modules and position are those behind the block when it is given: log, evaluate, save or
+        stop there. What is changed there, the next block sees; the carry is handed on. Without a
+        `length` it goes to the end of the epoch. At most two programs are compiled, for full blocks
+        and for a shorter last one. The other arguments are those of `scan`.
+
+        **Errors:** those of `scan`; TypeError for an `every` that is no int, ValueError for one
+        below 1.
+        """
+        pipeline = cast(PipelineCore[Any, Out], self)
+        _check_every(every)
+        if length is None:
+            check_known(pipeline.cursor, "blocks(step_fn, every=…")
+        else:
+            internal.check_length(length)
+        check_modules("modules", modules)
+        check_modules("shared", shared)
+        loop = Loop("blocks", pipeline, step_fn, modules, shared, init_carry, again=True)
+        return BlockIterator(loop, int(every), length)
+
+
+def _check_every(every: object) -> None:
+    if isinstance(every, bool) or not isinstance(every, int | np.integer):
+        raise TypeError(internal.valued("every", every, "an int, the steps of a block."))
+    if every < 1:
+        raise ValueError(f"every is {every}; expected at least 1, the steps of a block.")

@@ -13,7 +13,6 @@ from ._flow._batching import Batching as Batching
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
 from ._flow._listed import stacked_records as stacked_records
-from ._flow._places import AbstractPlaces as AbstractPlaces
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare
@@ -22,8 +21,11 @@ from ._graph._stage import type_name as type_name
 from ._loop import step_function as step_function
 from ._mesh import alike as alike
 from ._mesh import entry as entry
+from ._static._call import on_device as on_device
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
+from ._static._key import watched as watched
+from ._static._reader import Watch as Watch
 from ._text import listed as listed
 from ._text import of_type as of_type
 from ._text import path_text as path_text

@@ -5,14 +5,19 @@ takes the values, runs a program on them, and writes back what it has set. A pro
 through for what it must not keep as a constant before it runs for the first time.
 """
 
+import types
 from collections.abc import Hashable, Mapping
+from operator import is_
 from typing import Any
 
+import jax
 from jaxtyping import PyTree
+
+from dagrax.pure import internal
 
 from ._foreign import refuse_foreign
 from ._parts import Changed, Parts, Values, any_traced
-from ._programs import Fn, Private, Program, function_key, structure_key
+from ._programs import Fn, Private, Program, function_key, structure_key, watched
 from ._watch import Watch
 
 
@@ -90,3 +95,43 @@ class Plan:
         program = Program(self.parts, key, compiled, fn, static)
         program.has_run = key in self._looked_through
         return program
+
+
+class Reading:
+    """A user's function, and what static is given with it, as it was read for its programs: as
+    long as nothing that it reaches has changed, it need not be read again."""
+
+    def __init__(self, fn: object, rest: PyTree, *, again: bool):
+        self._said = fn, rest
+        self._is_watched = again or self.holds_nothing()
+        self._plan: Plan | None = None
+        self._watch: internal.Watch | None = None
+        self._programs: dict[tuple[Hashable, ...], Program] = {}
+
+    def is_of(self, fn: object, rest: PyTree) -> bool:
+        """Whether it is one of these very objects."""
+        leaves, structure = jax.tree.flatten((fn, rest))
+        mine, mine_structure = jax.tree.flatten(self._said)
+        return structure == mine_structure and all(map(is_, leaves, mine))
+
+    def holds_nothing(self) -> bool:
+        """Whether the function holds nothing but code, so that it may be kept."""
+        fn = self._said[0]
+        return isinstance(fn, types.FunctionType) and not (
+            fn.__closure__ or fn.__defaults__ or fn.__kwdefaults__ or vars(fn)
+        )
+
+    def program(self, plan: Plan, fn: Fn, own: tuple[object, ...], *static: Hashable) -> Program:
+        """`plan.program_with` of what is read, found again where nothing has changed."""
+        if self._plan is not plan or self._watch is None or not self._watch.is_unchanged():
+            self._plan, self._programs = plan, {}
+            self.settle()
+        program = self._programs.get(static)
+        if program is None:
+            program = plan.program_with(self._said, fn, own, *static)
+            self._programs[static] = program
+        return program
+
+    def settle(self) -> None:
+        """Take what is reached now for what was read: what a trace has changed is no change."""
+        self._watch = watched(self._said) if self._is_watched else None

@@ -115,6 +115,11 @@ def function_key(fn: object, parts: Parts) -> internal.StaticKey:
     return internal.static_key(fn, opaque=_is_variable, instead=_leaves_of(parts))
 
 
+def watched(said: object) -> internal.Watch:
+    """Whether what a function's key was read from is unchanged; Variables may change."""
+    return internal.watched(said, opaque=_is_variable)
+
+
 def _leaves_of(parts: Parts) -> Callable[[object], object]:
     """In place of a Variable that is an argument, what the program depends on of it; in place of a
     module, what flax sees of it."""

@@ -6,11 +6,10 @@ Variable is traced, the same functions run in that trace. What they compute is i
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import equinox as eqx
 import flax.errors
 import jax
 from flax import nnx
@@ -25,7 +24,7 @@ from .._call._plan import Plan
 from .._call._programs import Program
 from . import _traced
 from ._kept import Kept
-from ._module import Modules, PipelineCore, before_the_end, checked_position
+from ._module import PipelineCore, before_the_end, checked_position
 
 _Out = TypeVar("_Out")
 _MEND = (
@@ -101,8 +100,8 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
         length = batching.length(now.offset)
         after = before_the_end(batching.settle(now.epoch, now.offset + length))
         program = plan.program(_traced.read, length)
-        result, changed = _run(kept, plan, program, values, (), pipeline, pipeline)
-        _write(kept, plan.parts, pipeline, changed, pipeline, after)
+        result, changed = run(kept, plan, program, values, (), pipeline, pipeline)
+        write(kept, plan.parts, pipeline, changed, pipeline, after)
         output: _Out = result
         return output
 
@@ -121,72 +120,8 @@ def outputs(
         length = batching.length(batching.settle(*pipeline.cursor).offset)
         program = plan.program(_traced.outputs, length, nodes)
         given = (jax.device_put(batch),)
-        taps, _ = _run(kept, plan, program, values, given, pipeline, pipeline)
+        taps, _ = run(kept, plan, program, values, given, pipeline, pipeline)
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
-
-
-def scan(
-    pipeline: PipelineCore[Any, Any],
-    step_fn: Callable[..., PyTree],
-    length: int | None,
-    modules: Modules,
-    shared: Modules,
-    init_carry: PyTree,
-) -> tuple[PyTree, PyTree]:
-    """The last carry and the stacked results of `length` steps, as one program.
-
-    Without a length, to the end of the epoch.
-    """
-    carries = init_carry is not None
-    names = [type(module).__name__ for module in (*modules, *shared)]
-    step = internal.step_function(
-        step_fn,
-        (*(["carry"] if carries else []), *names, "batch"),
-        ", or pass modules=(…) and init_carry=… to scan",
-        carries=carries,
-    )
-    kept = Kept.beside(pipeline)
-    with kept.lock, _told_of_modules(shared):
-        everything = (pipeline, modules, shared)
-        plan, values = _loop_plan(kept, everything)
-        batching, at = pipeline._stream().batching, pipeline.cursor
-        count = _count(length, batching, at)
-        # What is no array in a carry, an activation function say, is static.
-        arrays, rest = eqx.partition(init_carry, eqx.is_array_like)
-        static = count, carries, batching.in_scan(at).remainder
-        pipeline._check_trace()
-        if plan is None:
-            pipeline._warn_of_a_copy()
-            carry, ys = _traced.scan(everything, arrays, step, rest, *static)
-            return eqx.combine(carry, rest), ys
-        after = before_the_end(batching.skip(*at.as_ints(), count))
-        program = plan.program_with((step_fn, rest), _traced.scan, (step, rest), *static)
-        given = (jax.device_put(arrays),)
-        result, changed = _run(
-            kept, plan, program, values, given, everything, pipeline, step_fn=step_fn
-        )
-        _write(kept, plan.parts, everything, changed, pipeline, after)
-        carry, ys = result
-        return eqx.combine(carry, rest), ys
-
-
-@contextmanager
-def _told_of_modules(shared: Modules) -> Iterator[None]:
-    try:
-        yield
-    except (flax.errors.TraceContextError, ValueError) as error:
-        if isinstance(error, ValueError) and "trace level" not in str(error):
-            raise
-        if shared:
-            error.add_note(
-                "A shared module is only read; pass one that the step function changes by "
-                "modules=(module,), over variants one for each, stacked by `stack`."
-            )
-        error.add_note(
-            "If the step function closes over the module that it changes, pass the module to it: "
-            "modules=(module,)."
-        )
-        raise
 
 
 def _planned(
@@ -204,32 +139,6 @@ def _planned(
     return None if plan.are_traced(values) else (plan, batching, values)
 
 
-def _loop_plan(kept: Kept, everything: _traced.Everything) -> tuple[Plan | None, Values]:
-    pipeline, modules, shared = everything
-    members = (pipeline, *modules, *shared)
-    plan = kept.loop_plan(members)
-    if plan is None:
-        parts = Parts.of(everything)
-        if any_traced(values := parts.values()):
-            return None, values
-        pipeline._check_graph()
-        plan = Plan(everything, parts, kept.private)
-        kept.keep_loop_plan(members, plan)
-    values = plan.parts.values()
-    return (None if plan.are_traced(values) else plan), values
-
-
-def _count(length: int | None, batching: internal.Batching, at: dp.Cursor) -> int:
-    if length is not None:
-        return int(length)
-    if at.is_traced:
-        raise TypeError(
-            "length is None inside a trace (jit, scan, vmap), where it is not known how many "
-            "batches are left; pass it: pipeline.scan(step_fn, length=len(pipeline))."
-        )
-    return batching.steps_left(batching.settle(*at).as_ints()[1])
-
-
 def _in_trace(pipeline: PipelineCore[Any, _Out], epoch: int | None) -> _Out:
     if epoch is not None and settled(pipeline).epoch != epoch:
         raise StopIteration
@@ -238,7 +147,7 @@ def _in_trace(pipeline: PipelineCore[Any, _Out], epoch: int | None) -> _Out:
     return output
 
 
-def _run(
+def run(
     kept: Kept,
     plan: Plan,
     program: Program,
@@ -248,16 +157,24 @@ def _run(
     pipeline: PipelineCore[Any, Any],
     step_fn: object = None,
 ) -> tuple[Any, Changed]:
-    before, kept.owner = kept.owner, threading.get_ident()
-    try:
+    """What a program returns, and what it has set, by a thread that owns the pipeline meanwhile."""
+    with owned(kept):
         if program.has_run:
             return program(values, *args)
         return plan.first_run(modules, program, values, *args, places=_places(pipeline, step_fn))
+
+
+@contextmanager
+def owned(kept: Kept) -> Iterator[None]:
+    """The pipeline is called by this thread meanwhile."""
+    before, kept.owner = kept.owner, threading.get_ident()
+    try:
+        yield
     finally:
         kept.owner = before
 
 
-def _write(
+def write(
     kept: Kept,
     parts: Parts,
     modules: PyTree,
@@ -265,6 +182,7 @@ def _write(
     pipeline: PipelineCore[Any, Any],
     after: dp.Cursor,
 ) -> None:
+    """Write back what a program has set, after which the pipeline's place is known."""
     try:
         parts.write(modules, changed)
     except flax.errors.TraceContextError as error:

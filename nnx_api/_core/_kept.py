@@ -7,6 +7,7 @@ starts without. All of it can be found again from the pipeline's Variables.
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 from flax import nnx
@@ -15,8 +16,17 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
-from .._call._plan import Plan
+from .._call._plan import Plan, Reading
 from .._call._programs import Private
+
+
+@dataclass
+class Planned:
+    """What the next scan over the same modules needs, and the step function of the last one."""
+
+    plan: Plan
+    batching: internal.Batching
+    reading: Reading | None = None
 
 
 class Kept:
@@ -32,7 +42,7 @@ class Kept:
         self.plan: tuple[Plan, internal.Batching] | None = None
         self.place: tuple[jax.Array, dp.Cursor] | None = None
         self.digests: tuple[list[PyTree], tuple[object, ...], dict[str, str]] | None = None
-        self._loop: tuple[list[weakref.ref[nnx.Pytree]], Plan] | None = None
+        self._loop: tuple[list[weakref.ref[nnx.Pytree]], Planned] | None = None
 
     @classmethod
     def beside(cls, owner: "Beside") -> "Kept":
@@ -48,25 +58,25 @@ class Kept:
         """Whether a call of this thread is on its way."""
         return self.owner == threading.get_ident()
 
-    def loop_plan(self, modules: Sequence[nnx.Pytree]) -> Plan | None:
-        """The plan of the last scan, if it was one over the same modules."""
+    def planned_loop(self, modules: Sequence[nnx.Pytree]) -> "Planned | None":
+        """What the last scan has planned, if it was one over the same modules."""
         if self._loop is None:
             return None
-        refs, plan = self._loop
+        refs, planned = self._loop
         same = len(refs) == len(modules) and all(
             ref() is module for ref, module in zip(refs, modules, strict=True)
         )
-        return plan if same and plan.holds() else None
+        return planned if same and planned.plan.holds() else None
 
-    def keep_loop_plan(self, modules: Sequence[nnx.Pytree], plan: Plan) -> None:
-        """Keep the plan of a scan for as long as all of its modules live."""
+    def keep_loop(self, modules: Sequence[nnx.Pytree], planned: "Planned") -> None:
+        """Keep what a scan has planned for as long as all of its modules live."""
         me = weakref.ref(self)
 
         def forget(_: object) -> None:
             if (kept := me()) is not None:
                 kept._loop = None
 
-        self._loop = [weakref.ref(module, forget) for module in modules], plan
+        self._loop = [weakref.ref(module, forget) for module in modules], planned
 
 
 class Beside:

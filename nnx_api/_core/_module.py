@@ -23,7 +23,7 @@ import dagrax.pure as dp
 from dagrax.pure import internal
 
 from .._records import Position, Records, Seed
-from .._source import Source
+from .._sources import Source
 from .._variants import one_of
 from ._kept import Beside, Kept
 
@@ -37,7 +37,7 @@ _CLOSED_OVER = (
     "cannot move; pass the pipeline to it as an argument: nnx.jit(f)(pipeline). (Or it merges "
     "Variables of another trace: write nnx.merge(..., copy=True).)"
 )
-_INSIDE = (
+INSIDE = (
     "The pipeline is called inside one of its own stages or step functions, where its position "
     "cannot move; use the batch that the function is given, or make a second pipeline and pass it "
     "in modules=(…)."
@@ -124,7 +124,7 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
 
     def _tell_of_traces(self, error: flax.errors.TraceContextError) -> None:
         if Kept.beside(self).is_running():
-            raise TypeError(_INSIDE) from None
+            raise TypeError(INSIDE) from None
         error.add_note(_CLOSED_OVER)
 
     def _warn_of_a_copy(self) -> None:

@@ -18,7 +18,7 @@ from dagrax.pure import internal
 from .._call._parts import Parts, Values
 from .._records import Records
 from .._variants import check_stacked, each_variant
-from ._module import Modules, PipelineCore
+from ._module import INSIDE, Modules, PipelineCore
 
 Everything: TypeAlias = tuple[PipelineCore[Any, Any], Modules, Modules]
 
@@ -131,7 +131,7 @@ def _scan_one(
     values = parts.values()
     # Neither the data nor the position of this pipeline; one among the modules moves in the loop.
     outside = [isinstance(x, Records) for x in parts.leaves]
-    outside[parts.paths.index((0, "_position"))] = True
+    outside[position := parts.paths.index((0, "_position"))] = True
     looped = [i for i, is_outside in enumerate(outside) if not is_outside]
     stream = pipeline._stream(remainder)
     touched: set[int] = set()
@@ -146,6 +146,8 @@ def _scan_one(
         new, y = step(carry, modules, output)
         internal.check_carry(carry, new)
         changed = parts.changes((pipeline, modules), now, "The step function or a stage")
+        if position in changed:  # the pipeline is among its own modules, to be trained there
+            raise TypeError(INSIDE)
         after = [changed.get(i, now[i]) for i in looped]
         _check_state(parts, looped, state, after)
         touched.update(changed)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 
 from ._kinds import content
-from ._reader import Reader
+from ._reader import Reader, Watch
 
 
 class StaticKey:
@@ -67,3 +67,10 @@ def static_key(
         shareable=reader.shareable,
         is_traced=reader.is_traced,
     )
+
+
+def watched(value: object, *, opaque: Callable[[object], bool] = lambda _: False) -> Watch:
+    """All that the key of a value is read from: as long as it is unchanged, so is the key."""
+    reader = Reader(opaque, content)
+    reader.read(value)
+    return Watch(reader.places)

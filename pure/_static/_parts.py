@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree, PyTreeDef
 
-from ._key import StaticKey, static_key
+from ._key import StaticKey, static_key, watched
 from ._kinds import content
 from ._reader import Reader, Watch
 
@@ -85,7 +85,7 @@ class Memo:
         parts = parts_of(tree)
         if parts.key is not None:
             self._read = {key: x for key, x in self._read.items() if x[0]() is not None}
-            self._read[id(tree)] = weakref.ref(tree), _watch(tree), parts
+            self._read[id(tree)] = weakref.ref(tree), watched(tree), parts
         return tree, parts
 
     def settle(self) -> None:
@@ -93,7 +93,7 @@ class Memo:
         changed is no change of the user's."""
         for number, (held, _, parts) in tuple(self._read.items()):
             if (tree := held()) is not None:
-                self._read[number] = held, _watch(tree), parts
+                self._read[number] = held, watched(tree), parts
 
     def own(self, name: object, keys: object, make: Callable[[], _Made]) -> _Made:
         """What is made for these keys, until it is asked for by that name with others."""
@@ -118,12 +118,6 @@ class Memo:
 
     def __reduce__(self) -> tuple[type["Memo"], tuple[()]]:
         return Memo, ()
-
-
-def _watch(tree: PyTree) -> Watch:
-    reader = Reader(lambda _: False, content)
-    reader.read(tree)
-    return Watch(reader.places)
 
 
 @content.register

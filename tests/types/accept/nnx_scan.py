@@ -1,4 +1,4 @@
-"""The four ways to call `pipeline.scan`."""
+"""The ways to call `pipeline.scan`, and `pipeline.blocks`, which is called alike."""
 
 from typing import assert_type
 
@@ -80,3 +80,27 @@ assert_type(batches, Labelled)
 assert carried == 2
 
 assert_type(pipeline.scan(loss_of, length=2, modules=(model,)), Array)
+
+for batches in pipeline.blocks(seen, every=2, length=2):
+    assert_type(batches, Labelled)
+
+for losses in pipeline.blocks(train, every=1, length=1, modules=(model, optimizer)):
+    assert_type(losses, Array)
+
+for total, labels in pipeline.blocks(count, every=2, length=2, init_carry=jnp.zeros((), jnp.int32)):
+    assert_type(total, Array)
+    assert_type(labels, Array)
+
+for carried, (losses, batches) in pipeline.blocks(
+    train_and_count,
+    every=1,
+    length=1,
+    modules=(model, optimizer),
+    init_carry=jnp.zeros((), jnp.int32),
+):
+    assert_type(carried, Array)
+    assert_type(losses, Array)
+    assert_type(batches, Labelled)
+
+for means in pipeline.blocks(loss_of, every=1, length=1, shared=(model,)):
+    assert_type(means, Array)

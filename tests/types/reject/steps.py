@@ -108,6 +108,13 @@ def carry_not_unpacked(pipeline: Pipe) -> Array:
     return pipeline.scan(count, length=2, init_carry=jnp.zeros(()))  # type: ignore[return-value]  # pyright: ignore[reportReturnType]
 
 
+def in_blocks(pipeline: Pipe, model: nnx.Linear) -> None:
+    pipeline.blocks(of_images, every=2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pipeline.blocks(alone)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    pipeline.blocks(train, every=2, modules=(model,))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pipeline.blocks(forget, every=2, init_carry=jnp.zeros(()))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def pure(pipeline: dp.Pipeline[Labelled, Pooled], stream: dp.Stream[Labelled]) -> None:
     zero, start = jnp.zeros(()), stream.start()
     dp.scan(count_images, zero, pipeline, stream, start, length=2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,189 @@
+"""A step function over the batches of a pipeline, from the host's side: one program, run as often
+as one likes, which hands its carry on.
+
+What a call has found, a plan and the programs of the step function, the next one finds again. What
+is computed is in `_traced`; how often a user runs it is not known.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import flax.errors
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+import dagrax.pure as dp
+from dagrax.pure import internal
+
+from .._call._parts import Parts, Values, any_traced
+from .._call._plan import Plan, Reading
+from .._call._programs import Program
+from . import _traced
+from ._calls import owned, run, write
+from ._kept import Kept, Planned
+from ._module import Modules, PipelineCore, before_the_end
+
+Steps: TypeAlias = Callable[[internal.Batching, dp.Cursor], int]  # how many, from a place on
+
+
+class Loop:
+    """A step function with the modules and the carry that it is given.
+
+    `name` is the method by which it was given; `again` says that it is to be run more than once.
+    **Errors:** TypeError for a step function of another
+    signature.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: PipelineCore[Any, Any],
+        step_fn: Callable[..., PyTree],
+        modules: Modules,
+        shared: Modules,
+        init_carry: PyTree,
+        *,
+        again: bool = False,
+    ):
+        self._again = again
+        self._carries = init_carry is not None
+        names = [type(module).__name__ for module in (*modules, *shared)]
+        self._step = internal.step_function(
+            step_fn,
+            (*(["carry"] if self._carries else []), *names, "batch"),
+            f", or pass modules=(…) and init_carry=… to {name}",
+            carries=self._carries,
+        )
+        self._step_fn = step_fn
+        self._everything = pipeline, modules, shared
+        # What is no array in a carry, an activation function say, is static.
+        self._arrays, self._rest = (
+            eqx.partition(init_carry, eqx.is_array_like) if self._carries else (None, None)
+        )
+        self._reading: Reading | None = None
+
+    @property
+    def pipeline(self) -> PipelineCore[Any, Any]:
+        """The pipeline whose batches these are."""
+        return self._everything[0]
+
+    def run(self, steps: Steps) -> PyTree:
+        """What so many steps give, as one program, in the user's trace if there is one: `ys`, or
+        `(carry, ys)`. Position, Variables and the carry of the next run are those behind them."""
+        everything, kept = self._everything, Kept.beside(self._everything[0])
+        pipeline, _, shared = everything
+        with kept.lock:
+            planned, values = _planned(kept, everything)
+            at = pipeline.cursor
+            batching = pipeline._stream().batching if planned is None else planned.batching
+            count = steps(batching, at)
+            static = count, self._carries, batching.in_scan(at).remainder
+            pipeline._check_trace()
+            with _told_of_modules(shared):
+                if planned is None:
+                    pipeline._warn_of_a_copy()
+                    self._arrays, ys = _traced.scan(
+                        everything, self._arrays, self._step, self._rest, *static
+                    )
+                    return self._given(ys)
+                self._arrays = internal.on_device(self._arrays)
+                after = before_the_end(batching.skip(*at.as_ints(), count))
+                reading = self._read(planned)
+                own = self._step, self._rest
+                program = reading.program(planned.plan, _traced.scan, own, *static)
+                if is_new := not program.has_run:
+                    self._strengthen(kept, program, values)
+                result, changed = run(
+                    *(kept, planned.plan, program, values, (self._arrays,), everything, pipeline),
+                    step_fn=self._step_fn,
+                )
+                if is_new:
+                    reading.settle()
+                write(kept, planned.plan.parts, everything, changed, pipeline, after)
+                self._arrays, ys = result
+                return self._given(ys)
+
+    def _strengthen(self, kept: Kept, program: Program, values: Values) -> None:
+        # A Python number comes back as an array of a type of its own: handed on as it is, it would
+        # make one more program.
+        leaves, structure = jax.tree.flatten(self._arrays)
+        if self._again and any(jax.typeof(x).weak_type for x in leaves):
+            with owned(kept):
+                returned = program.traced(values, self._arrays).out_avals
+            types = returned[: len(leaves)]  # what follows are the results
+            pairs = zip(leaves, types, strict=True)
+            self._arrays = jax.tree.unflatten(
+                structure, [jnp.asarray(x, t.dtype) for x, t in pairs]
+            )
+
+    def _given(self, ys: PyTree) -> PyTree:
+        return (eqx.combine(self._arrays, self._rest), ys) if self._carries else ys
+
+    def _read(self, planned: Planned) -> Reading:
+        # Kept by the pipeline only where it holds nothing of the user's alive.
+        if self._reading is None:
+            before = planned.reading
+            if before is not None and before.is_of(self._step_fn, self._rest):
+                self._reading = before
+            else:
+                self._reading = Reading(self._step_fn, self._rest, again=self._again)
+                planned.reading = self._reading if self._reading.holds_nothing() else None
+        return self._reading
+
+
+def so_many(length: int) -> Steps:
+    """Steps of this number, from wherever they start."""
+    return lambda batching, at: int(length)
+
+
+def to_the_end(batching: internal.Batching, at: dp.Cursor) -> int:
+    """The steps that are left of the epoch. **Errors:** TypeError at a traced position."""
+    check_known(at, "scan(step_fn")
+    return batching.steps_left(batching.settle(*at).as_ints()[1])
+
+
+def check_known(at: dp.Cursor, call: str) -> None:
+    """Refuse a loop to the end of the epoch at a traced position. **Errors:** TypeError."""
+    if at.is_traced:
+        raise TypeError(
+            "length is None inside a trace (jit, scan, vmap), where it is not known how many "
+            f"batches are left; pass it: pipeline.{call}, length=len(pipeline))."
+        )
+
+
+@contextmanager
+def _told_of_modules(shared: Modules) -> Iterator[None]:
+    try:
+        yield
+    except (flax.errors.TraceContextError, ValueError) as error:
+        if isinstance(error, ValueError) and "trace level" not in str(error):
+            raise
+        if shared:
+            error.add_note(
+                "A shared module is only read; pass one that the step function changes by "
+                "modules=(module,), over variants one for each, stacked by `stack`."
+            )
+        error.add_note(
+            "If the step function closes over the module that it changes, pass the module to it: "
+            "modules=(module,)."
+        )
+        raise
+
+
+def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None, Values]:
+    pipeline, modules, shared = everything
+    members = (pipeline, *modules, *shared)
+    planned = kept.planned_loop(members)
+    if planned is None:
+        parts = Parts.of(everything)
+        if any_traced(values := parts.values()):
+            return None, values
+        pipeline._check_graph()
+        plan = Plan(everything, parts, kept.private)
+        planned = Planned(plan, pipeline._stream().batching)
+        kept.keep_loop(members, planned)
+    values = planned.plan.parts.values()
+    return (None if planned.plan.are_traced(values) else planned), values
