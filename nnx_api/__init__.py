@@ -3,6 +3,7 @@
 What is computed stands in `dagrax.pure`; no algorithm is told twice.
 """
 
+from ._array_source import ArraySource as ArraySource
 from ._element import Element as Element
 from ._element import OperatorModule as OperatorModule
 from ._iterator import BlockIterator as BlockIterator
@@ -11,9 +12,10 @@ from ._pipeline import Pipeline as Pipeline
 from ._records import Position as Position
 from ._records import Records as Records
 from ._records import Seed as Seed
+from ._source import Source as Source
+from ._source import View as View
 from ._sources import MemorySource as MemorySource
 from ._sources import MemorySourceConfig as MemorySourceConfig
-from ._sources import Source as Source
 from ._variants import stack as stack
 from ._variants import unstack as unstack
 from .operators import BrightnessOperator as BrightnessOperator

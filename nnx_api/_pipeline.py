@@ -21,7 +21,8 @@ from ._iterator import EpochIterator
 from ._loops import Loops
 from ._nodes import nodes_of
 from ._records import Position, Seed
-from ._sources import Source, draw_seed
+from ._source import Source
+from ._sources import draw_seed
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
 
@@ -60,11 +61,9 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         dims: dp.Dims = (),
     ):
         if not isinstance(source, Source):
-            raise TypeError(
-                internal.of_type(
-                    "source", source, "a source: MemorySource(MemorySourceConfig(), data=…)."
-                )
-            )
+            pure = isinstance(source, dp.AbstractSource)
+            mend = "ArraySource(source=…)" if pure else "MemorySource(MemorySourceConfig(), data=…)"
+            raise TypeError(internal.of_type("source", source, f"a source: {mend}."))
         if not isinstance(stages, dp.Pipeline | Sequence | Mapping):
             raise TypeError(
                 f"{internal.of_type('stages', stages, 'a list of stages: write')} "

@@ -1,40 +1,20 @@
-"""Where records come from, as modules: Variables that hold the data and the seed of their order.
+"""Records in memory, as modules: Variables that hold the data and the seed of their order.
 
 What may be data, and how it is held, is decided in `dagrax.pure`; nothing here knows of pipelines.
 """
 
-import abc
 import dataclasses
-from typing import Any, Generic
 
 import jax
 import numpy as np
-import typing_extensions as te
 from flax import nnx
 from jaxtyping import PRNGKeyArray, PyTree
 
 import dagrax.pure as dp
 from dagrax.pure import internal
 
-from ._records import Records, Seed
-
-Batch = te.TypeVar("Batch", default=Any)
-
-
-class Source(nnx.Module, Generic[Batch]):
-    """Where a pipeline's records come from, and in which order."""
-
-    @abc.abstractmethod
-    def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
-        """The same source and order for the pure core, over this module's arrays."""
-
-    @property
-    def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
-        """The shapes and dtypes of one record; no data are read."""
-        return self.pure()[0].element_spec
-
-    def __len__(self) -> int:
-        return self.pure()[0].size
+from ._records import Seed, held, values
+from ._source import Batch, Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +53,11 @@ class MemorySource(Source[Batch]):
         if self.config.shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.")
         arrays = internal.stacked_records(data) if isinstance(data, list) else data
-        # One Variable for each array, so that flax can name each of them by a path.
-        self.data = nnx.data(jax.tree.map(Records, _without_modules(dp.ArraySource(arrays).data)))
+        self.data = nnx.data(held(_without_modules(dp.ArraySource(arrays).data)))
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
-        source = dp.ArraySource(jax.tree.map(_value, self.data, is_leaf=_is_records))
+        source = dp.ArraySource(values(self.data, "source.data"))
         if not self.config.shuffle:
             return source, dp.Sequential()
         if self._order_key is None:
@@ -87,17 +66,6 @@ class MemorySource(Source[Batch]):
                 "rngs=nnx.Rngs(0) to MemorySource."
             )
         return source, dp.Shuffled(self._order_key.get_value())
-
-
-def _is_records(x: object) -> bool:
-    return isinstance(x, Records)
-
-
-def _value(leaf: object) -> PyTree:
-    if isinstance(leaf, Records):
-        return leaf.get_value()
-    expected = "Records: to replace the data, write source.data[…] = Records(array)."
-    raise TypeError(internal.of_type("A leaf of source.data", leaf, expected))
 
 
 def draw_seed(rngs: nnx.Rngs, stream: str) -> PRNGKeyArray:

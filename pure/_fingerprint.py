@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
 
 from ._flow._source import AbstractSource
 from ._flow._stream import Stream
@@ -21,6 +21,7 @@ from ._graph._stage import type_name
 from ._mesh import whole
 
 _RECORDS, _NUMBERS = 64, 256  # of a source, and of each field of a record
+_IDS = 2**16  # of a view
 
 
 def fingerprint(
@@ -49,12 +50,31 @@ def source_digest(source: AbstractSource) -> str:
     """A digest of fields, shapes, dtypes, the number of records and some of what they hold.
 
     Up to 64 records are looked into, evenly spaced, and in each of their fields up to 256 numbers:
-    the same whether the data are in memory, in a mapped file or spread over devices.
+    the same whether the data are in memory, in a mapped file or spread over devices. Of a view, the
+    ids that some 65,536 records have in the whole count too.
     """
-    spots = np.linspace(0, source.size - 1, min(_RECORDS, source.size)).astype(np.uint32)
-    sampled = jax.tree_util.tree_leaves_with_path(_sampled(source, spots))
+    rows = _sampled(source, _spread(source.size, _RECORDS))
+    sampled = jax.tree_util.tree_leaves_with_path(rows)
     fields = ((jax.tree_util.keystr(path), *_content(x)) for path, x in sampled)
-    return _digest(source.size, *fields)
+    return _digest(source.size, *fields, *_other_ids(source))
+
+
+def _other_ids(source: AbstractSource) -> tuple[object, ...]:
+    # Nothing where records draw by their own ids.
+    if type(source).record_ids is AbstractSource.record_ids:
+        return ()
+    places = _spread(source.size, _IDS)
+    ids = np.asarray(_record_ids(source, places))
+    return () if (ids == places).all() else _content(ids)
+
+
+@eqx.filter_jit
+def _record_ids(source: AbstractSource, places: Array | np.ndarray) -> Array:
+    return source.record_ids(jnp.asarray(places))
+
+
+def _spread(size: int, most: int) -> UInt32[np.ndarray, " places"]:
+    return np.linspace(0, size - 1, min(most, size)).astype(np.uint32)
 
 
 def graph_digest(pipeline: Pipeline) -> str:

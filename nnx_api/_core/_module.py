@@ -23,7 +23,7 @@ import dagrax.pure as dp
 from dagrax.pure import internal
 
 from .._records import Position, Records, Seed
-from .._sources import Source
+from .._source import Source
 from .._variants import one_of
 from ._kept import Beside, Kept
 

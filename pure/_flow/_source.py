@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import typing_extensions as te
 from jaxtyping import Array, PyTree, Shaped, UInt32
 
+from .._text import of_type
 from ._fields import fields
 from ._gather import gathered
 from ._staging import staged
@@ -44,6 +45,12 @@ class AbstractSource(eqx.Module, Generic[Batch]):
         """The shapes and dtypes of one record; no data are read."""
         rows = eqx.filter_eval_shape(self.rows, jax.ShapeDtypeStruct((1,), jnp.uint32))
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rows)
+
+
+def check_source(name: str, source: object) -> None:
+    """Refuse what is no source. **Errors:** TypeError."""
+    if not isinstance(source, AbstractSource):
+        raise TypeError(of_type(name, source, "a source: write ArraySource(data)."))
 
 
 class ArraySource(AbstractSource[Batch]):

@@ -21,7 +21,7 @@ from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_length
 from ._carry import check_carry
 from ._order import AbstractOrder, Sequential
-from ._source import AbstractSource, Batch
+from ._source import AbstractSource, Batch, check_source
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
 _Places: TypeAlias = tuple[Array, Array | None, Array | None]  # ids, turns, epochs of their own
@@ -58,11 +58,7 @@ class Stream(eqx.Module, Generic[Batch]):
         batch_size: int,
         remainder: Remainder = "partial",
     ):
-        if not isinstance(source, AbstractSource):
-            raise TypeError(
-                f"source is of type {type(source).__name__}; expected a source: write "
-                "ArraySource(data)."
-            )
+        check_source("source", source)
         if not isinstance(order, AbstractOrder | None):
             raise TypeError(
                 f"order is of type {type(order).__name__}; expected an order: write Shuffled(key), "

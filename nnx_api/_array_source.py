@@ -1,0 +1,56 @@
+"""A source of the pure core as a module, whose arrays are Variables: the data are never saved.
+
+Which sources there are, and what they read, stands in `dagrax.pure`.
+"""
+
+import numpy as np
+from flax import nnx
+
+import dagrax.pure as dp
+from dagrax.pure import internal
+
+from ._records import Seed, held, values
+from ._source import Batch, Source
+from ._sources import draw_seed
+
+
+class ArraySource(Source[Batch]):
+    """A source of the pure core, as a module: `ArraySource(source=dp.Windows(tokens, 128))`.
+
+    - `source`: any source of `dagrax.pure`; its arrays are held in `Records`, which no checkpoint
+      saves.
+    - `shuffle`: whether each epoch visits the records in a new random order; `rngs` then seeds it
+      (stream `shuffle`).
+
+    **Errors:** TypeError for what is no source of the core; ValueError for a shuffle without
+    `rngs`.
+    """
+
+    def __init__(
+        self,
+        source: dp.AbstractSource[Batch],
+        *,
+        shuffle: bool | np.bool_ = False,
+        rngs: nnx.Rngs | None = None,
+    ):
+        if isinstance(source, Source):
+            raise TypeError(
+                f"source is a {type(source).__name__}, a source of the face already; pass it as "
+                "it is."
+            )
+        if not isinstance(source, dp.AbstractSource):
+            expected = "a source of dagrax.pure: write MemorySource(data=…) for data."
+            raise TypeError(internal.of_type("source", source, expected))
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(internal.valued("shuffle", shuffle, "True or False."))
+        if shuffle and rngs is None:
+            raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to ArraySource.")
+        self.records = nnx.data(held(source))
+        seed = Seed(draw_seed(rngs, "shuffle")) if shuffle and rngs is not None else None
+        self._order_key = seed
+
+    def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
+        source = values(self.records, "source.records")
+        if self._order_key is None:
+            return source, dp.Sequential()
+        return source, dp.Shuffled(self._order_key.get_value())

@@ -1,0 +1,101 @@
+"""Views: some records of a source as a source, with nothing copied.
+
+A record keeps the id that it has in the whole, so that what is drawn for it does not depend on the
+view that it is seen through. Which records they are is told by `_places`; orders are not known.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Integer, PRNGKeyArray, PyTree, UInt32
+
+from ._apart import settled
+from ._places import AbstractPlaces, chosen, marked, part
+from ._shares import Shares, ends_of
+from ._source import AbstractSource, Batch, check_source
+
+Ids: TypeAlias = (
+    Integer[Array, " records"] | Integer[np.ndarray, " records"] | Sequence[int] | range | slice
+)
+Mask: TypeAlias = Bool[Array, " records"] | Bool[np.ndarray, " records"] | Sequence[bool]
+
+
+class Subset(AbstractSource[Batch]):
+    """The records of a source that have these ids, in their order: a view, nothing is copied.
+
+    Elsewhere: `torch.utils.data.Subset`, `source[ids]` of grain. A record keeps the id, and so the
+    draws, that it has in the source. A `range` or a `slice` of ids holds no table of them.
+
+    - `source`: any source; views of views are views.
+    - `ids`: integers in one axis, each once.
+
+    **Errors:** TypeError for what is no source, or no integers; ValueError for no ids, for ids that
+    the source has not, and for one that comes twice.
+    """
+
+    source: AbstractSource[Batch]
+    places: AbstractPlaces
+
+    def __init__(self, source: AbstractSource[Batch], ids: Ids | AbstractPlaces):
+        check_source("source", source)
+        self.source = source
+        self.places = ids if isinstance(ids, AbstractPlaces) else chosen(ids, source.size)
+
+    @property
+    def size(self) -> int:
+        return self.places.count
+
+    @property
+    def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """The shapes and dtypes of one record, those of the whole."""
+        return self.source.element_spec
+
+    def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
+        return self.source.rows(self._in_the_whole(ids))
+
+    def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+        """The ids that the whole gives to these records."""
+        return self.source.record_ids(self._in_the_whole(ids))
+
+    def _in_the_whole(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+        # Once, or XLA computes the place of a record anew for each of its numbers.
+        return settled(self.places.ids(ids), ids[0])
+
+
+def where(source: AbstractSource[Batch], mask: Mask) -> Subset[Batch]:
+    """The records at which a mask is True: a view, nothing is copied.
+
+    `mask` is a boolean for each record. **Errors:** TypeError for anything but booleans, ValueError
+    for another number of them, and if none is True.
+    """
+    check_source("source", source)
+    return Subset(source, marked(mask, source.size))
+
+
+def split(
+    source: AbstractSource[Batch], parts: Shares, *, key: PRNGKeyArray | None = None
+) -> tuple[Subset[Batch], ...]:
+    """Views that share the records of a source among them: `train, valid = split(source, 0.8)`.
+
+    - `parts`: one fraction or count for two views, it and the rest; or one for each view, as
+      `[0.8, 0.1, 0.1]` or `[800, 200]`. What they leave of the whole is in no view. Fractions are
+      of the size, rounded where the views meet.
+    - `key`: without one the views are contiguous, in the order of the source. With one they are
+      random (elsewhere: `torch.utils.data.random_split`, `train_test_split`), each in a random
+      order, and hold no table of their records.
+
+    **Errors:** TypeError for what is neither a fraction nor a count; ValueError for more than the
+    whole, and for a view without records.
+    """
+    check_source("source", source)
+    size = source.size
+    ends = ends_of(parts, size)
+    return tuple(
+        Subset(source, place)
+        for place in (
+            chosen(range(start, end), size) if key is None else part(key, size, start, end - start)
+            for start, end in zip([0, *ends], ends, strict=False)
+        )
+    )
