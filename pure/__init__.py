@@ -20,9 +20,12 @@ from ._graph._pipeline import apply as apply
 from ._graph._pipeline import outputs as outputs
 from ._flow._source import AbstractSource as AbstractSource
 from ._flow._source import ArraySource as ArraySource
+from ._flow._windows import Windows as Windows
 from ._flow._views import Subset as Subset
 from ._flow._views import split as split
 from ._flow._views import where as where
+from ._flow._joined import Concat as Concat
+from ._flow._joined import Zip as Zip
 from ._flow._order import AbstractOrder as AbstractOrder
 from ._flow._order import Sequential as Sequential
 from ._flow._order import Shuffled as Shuffled

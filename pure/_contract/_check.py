@@ -3,11 +3,8 @@
 No data are read and nothing is compiled. How one node is judged stands in `_node`.
 """
 
-from typing import Any
-
 import equinox as eqx
 import jax
-import typing_extensions as te
 from jaxtyping import Array, PRNGKeyArray, PyTree, Shaped
 
 from .._flow._batching import Pad
@@ -15,6 +12,7 @@ from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._graph._schedule import raise_failures
 from .._text import Specs, listed, near, specs
+from ._axes import Sizes
 from ._fit import Known, Part, misfits
 from ._node import visit
 
@@ -67,8 +65,10 @@ def survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> Findings:
 def _survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray, length: int) -> Findings:
     batch, origin = stream.first(length)
     known, failures = _known(pipeline, stream, length)
-    if stated := _source_failures(stream, batch, known):
+    stated, sizes = _source_failures(stream, batch, known)
+    if stated:
         return Findings({}, (*failures, *stated), None)
+    known = known.with_sizes(pipeline.dims, sizes, "the source")
     outputs: dict[str, PyTree] = {}
     doubtful: set[str] = set()
     unchecked: list[str] = []
@@ -83,7 +83,7 @@ def _survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray, length: int) 
         failures += found.misfits
         if found.misfits or any(name in doubtful for name in before):
             doubtful.add(node)
-        known = known.with_sizes(pipeline.dims, found.sizes, node)
+        known = known.with_sizes(pipeline.dims, found.sizes, f"node `{node}`")
         if found.raised is None:
             outputs[node] = found.output
         elif node not in doubtful:
@@ -113,14 +113,14 @@ def _known(pipeline: Pipeline, stream: Stream, batch: int) -> tuple[Known, list[
     return Known({"batch": batch, **sizes}, notes, free, frozenset()), failures
 
 
-def _source_failures(stream: Stream, batch: PyTree, known: Known) -> list[str]:
-    stated = te.get_type_hints(type(stream.source).rows).get("return", Any)
-    for annotation in (PyTree[Shaped[Array, "batch ..."]], stated):
+def _source_failures(stream: Stream, batch: PyTree, known: Known) -> tuple[list[str], Sizes]:
+    sizes: Sizes = {}
+    for annotation in (PyTree[Shaped[Array, "batch ..."]], stream.source.annotation):
         part = Part("the source", annotation, specs(batch), given=False)
-        lines, _ = misfits([part], known, stream.source)
+        lines, sizes = misfits([part], known, stream.source)
         if lines:
-            return lines
-    return []
+            return lines, sizes
+    return [], sizes
 
 
 def _sink_failures(

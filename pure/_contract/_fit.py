@@ -34,11 +34,11 @@ class Known(NamedTuple):
     named: frozenset[str]
 
     def with_sizes(
-        self, dims: Iterable[tuple[str, int | None]], bound: Sizes, node: str
+        self, dims: Iterable[tuple[str, int | None]], bound: Sizes, giver: str
     ) -> "Known":
-        """With the sizes that a node has given to axes declared graph-wide."""
+        """With the sizes that a node, or the source, has given to axes declared graph-wide."""
         new = {name: bound[name] for name, _ in dims if name in bound and name not in self.sizes}
-        notes = dict.fromkeys(new, f" from node `{node}`")
+        notes = dict.fromkeys(new, f" from {giver}")
         return Known(self.sizes | new, self.notes | notes, self.free, self.named | bound.keys())
 
 

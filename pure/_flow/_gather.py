@@ -6,7 +6,7 @@ each gives what it has. Nothing of orders, epochs or stages is known here.
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree, UInt32
 
 from .._mesh import rows_of
@@ -25,6 +25,25 @@ def gathered(data: PyTree, ids: UInt32[Array, " batch"]) -> PyTree:
     """
     many = len(jax.tree.leaves(data)) > _FIELDS
     return jax.tree.map(lambda x: _rows(x, ids, many=many), data)
+
+
+def sliced(data: PyTree, starts: UInt32[Array, " batch"], width: int) -> PyTree:
+    """The `width` rows from each of these starts on, all of which lie in the data."""
+    return jax.tree.map(lambda x: _slices(x, starts, width), data)
+
+
+def _slices(data: Array, starts: Array, width: int) -> Array:
+    if (spread := rows_of(data, starts)) is not None:
+        first, *others = spread.spec
+        laid = NamedSharding(spread.mesh, PartitionSpec(first, None, *others))
+        places = starts[:, None] + jnp.arange(width, dtype=starts.dtype)[None]
+        return _at_once(data, places, laid)
+    # As one gather of slices, whose starts count up to 2**32; `data.at[starts]` ends at 2**31.
+    numbers = jax.lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(1, data.ndim + 1)), collapsed_slice_dims=(), start_index_map=(0,)
+    )
+    sizes = (width, *data.shape[1:])
+    return jax.lax.gather(data, starts[:, None], numbers, sizes, mode="promise_in_bounds")
 
 
 def _rows(data: Array, ids: Array, *, many: bool) -> Array:

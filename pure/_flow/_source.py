@@ -16,6 +16,7 @@ from jaxtyping import Array, PyTree, Shaped, UInt32
 from .._text import of_type
 from ._fields import fields
 from ._gather import gathered
+from ._order import AbstractOrder
 from ._staging import staged
 
 Batch = te.TypeVar("Batch", default=Any)
@@ -41,6 +42,16 @@ class AbstractSource(eqx.Module, Generic[Batch]):
         return ids
 
     @property
+    def order(self) -> AbstractOrder | None:
+        """The order that it decides itself, as a mixture does. None where any order will do."""
+        return None
+
+    @property
+    def annotation(self) -> object:
+        """What a batch of it is, for contracts: what `rows` is annotated to return."""
+        return te.get_type_hints(type(self).rows).get("return", Any)
+
+    @property
     def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of one record; no data are read."""
         rows = eqx.filter_eval_shape(self.rows, jax.ShapeDtypeStruct((1,), jnp.uint32))
@@ -51,6 +62,16 @@ def check_source(name: str, source: object) -> None:
     """Refuse what is no source. **Errors:** TypeError."""
     if not isinstance(source, AbstractSource):
         raise TypeError(of_type(name, source, "a source: write ArraySource(data)."))
+
+
+def check_part(name: str, source: object) -> None:
+    """Refuse what cannot be part of another source. **Errors:** TypeError."""
+    check_source(name, source)
+    if isinstance(source, AbstractSource) and source.order is not None:
+        raise TypeError(
+            f"{name} is a {type(source).__name__}, which decides its own order; make views of its "
+            "sources, or join them, and mix those."
+        )
 
 
 class ArraySource(AbstractSource[Batch]):

@@ -66,7 +66,7 @@ class Stream(eqx.Module, Generic[Batch]):
             )
         _check_size(source)
         self.source = source
-        self.order = Sequential() if order is None else order
+        self.order = _settled_order(source.order, order)
         self.batching = Batching(self.order.length(source.size), batch_size, remainder)
         if isinstance(self.batching.remainder, Pad):
             _check_valid_field(source.element_spec, self.batching.remainder.valid)
@@ -220,6 +220,14 @@ class Stream(eqx.Module, Generic[Batch]):
         )
 
 
+def _settled_order(own: AbstractOrder | None, order: AbstractOrder | None) -> AbstractOrder:
+    if own is not None and order is not None and type(order) is not type(own):
+        raise ValueError(
+            f"order is {type(order).__name__}, but the source decides its own order; leave it out."
+        )
+    return order or own or Sequential()
+
+
 def _traced(cursor: Cursor) -> Cursor:
     return Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
 
@@ -242,8 +250,8 @@ def _check_size(source: AbstractSource) -> None:
     if source.size > _MOST:
         raise ValueError(
             f"The source has {source.size} records; expected at most {_MOST}. Split it into "
-            "smaller ones; of one long row of numbers, such as a file of tokens, make records: "
-            "tokens[: count * length].reshape(count, length)."
+            "smaller ones; of one long row of numbers, such as a file of tokens, read windows: "
+            "dp.Windows(tokens, width, stride=width)."
         )
 
 

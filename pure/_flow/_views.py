@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Integer, PRNGKeyArray, PyTree, UInt32
 from ._apart import settled
 from ._places import AbstractPlaces, chosen, marked, part
 from ._shares import Shares, ends_of
-from ._source import AbstractSource, Batch, check_source
+from ._source import AbstractSource, Batch, check_part
 
 Ids: TypeAlias = (
     Integer[Array, " records"] | Integer[np.ndarray, " records"] | Sequence[int] | range | slice
@@ -39,13 +39,18 @@ class Subset(AbstractSource[Batch]):
     places: AbstractPlaces
 
     def __init__(self, source: AbstractSource[Batch], ids: Ids | AbstractPlaces):
-        check_source("source", source)
+        check_part("source", source)
         self.source = source
         self.places = ids if isinstance(ids, AbstractPlaces) else chosen(ids, source.size)
 
     @property
     def size(self) -> int:
         return self.places.count
+
+    @property
+    def annotation(self) -> object:
+        """What a batch of the whole is."""
+        return self.source.annotation
 
     @property
     def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
@@ -70,7 +75,7 @@ def where(source: AbstractSource[Batch], mask: Mask) -> Subset[Batch]:
     `mask` is a boolean for each record. **Errors:** TypeError for anything but booleans, ValueError
     for another number of them, and if none is True.
     """
-    check_source("source", source)
+    check_part("source", source)
     return Subset(source, marked(mask, source.size))
 
 
@@ -89,7 +94,7 @@ def split(
     **Errors:** TypeError for what is neither a fraction nor a count; ValueError for more than the
     whole, and for a view without records.
     """
-    check_source("source", source)
+    check_part("source", source)
     size = source.size
     ends = ends_of(parts, size)
     return tuple(

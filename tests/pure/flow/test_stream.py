@@ -271,8 +271,8 @@ def test_item_11_more_records_than_can_be_numbered_are_refused_by_name(
         dp.Stream(dp.ArraySource({"tokens": tokens}), order, batch_size=8)
     assert str(error.value) == (
         "The source has 2147483648 records; expected at most 2147483647. Split it into smaller "
-        "ones; of one long row of numbers, such as a file of tokens, make records: "
-        "tokens[: count * length].reshape(count, length)."
+        "ones; of one long row of numbers, such as a file of tokens, read windows: "
+        "dp.Windows(tokens, width, stride=width)."
     )
     most = dp.Stream(dp.ArraySource({"tokens": tokens[:-1]}), order, batch_size=8)
     assert most.batch_spec["tokens"].shape == (8,)
