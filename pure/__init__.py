@@ -29,6 +29,11 @@ from ._flow._joined import Zip as Zip
 from ._flow._order import AbstractOrder as AbstractOrder
 from ._flow._order import Sequential as Sequential
 from ._flow._order import Shuffled as Shuffled
+from ._flow._replacement import WithReplacement as WithReplacement
+from ._flow._replacement import Weighted as Weighted
+from ._flow._balanced import Balanced as Balanced
+from ._flow._windowed import Windowed as Windowed
+from ._flow._repeat import Repeat as Repeat
 from ._flow._batching import Cursor as Cursor
 from ._flow._batching import Pad as Pad
 from ._flow._batching import Remainder as Remainder

@@ -17,7 +17,9 @@ _NEVER = np.uint32(2**32 - 1)  # above every offset
 _LARGE = 2**16  # bytes; below, what is computed anew costs less than a place to keep it
 
 
-def settled(ids: UInt32[Array, " batch"], offset: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
+def settled(
+    ids: UInt32[Array, "batch ..."], offset: UInt32[Array, ""]
+) -> UInt32[Array, "batch ..."]:
     """The ids, computed once on every platform; `offset` is what the compiler cannot know."""
     kept: Array = _settled(ids, offset)
     return kept

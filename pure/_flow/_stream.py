@@ -20,7 +20,7 @@ from .._text import listed
 from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_length
 from ._carry import check_carry
-from ._order import AbstractOrder, Sequential
+from ._order import AbstractOrder, Sequential, positions_of
 from ._source import AbstractSource, Batch, check_source
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
@@ -67,7 +67,7 @@ class Stream(eqx.Module, Generic[Batch]):
         _check_size(source)
         self.source = source
         self.order = _settled_order(source.order, order)
-        self.batching = Batching(self.order.length(source.size), batch_size, remainder)
+        self.batching = Batching(positions_of(self.order, source.size), batch_size, remainder)
         if isinstance(self.batching.remainder, Pad):
             _check_valid_field(source.element_spec, self.batching.remainder.valid)
 
@@ -111,10 +111,12 @@ class Stream(eqx.Module, Generic[Batch]):
         lap = positions // many if laps > 1 else jnp.zeros_like(positions)
         epochs = epoch + jnp.arange(laps, dtype=jnp.uint32)
         within = positions % many if laps > 1 or isinstance(remainder, Pad) else positions
-        ids, turn, own = jax.tree.map(
-            lambda x: settled(x[lap, jnp.arange(length)] if laps > 1 else x[0], offset),
-            jax.vmap(lambda e: self._places(within, e))(epochs),
-        )
+        if laps > 1:
+            each = jax.vmap(lambda e: self._places(within, e))(epochs)
+            places = jax.tree.map(lambda x: x[lap, jnp.arange(length)], each)
+        else:
+            places = self._places(within, epoch)
+        ids, turn, own = jax.tree.map(lambda x: settled(x, offset), places)
         return self.rows(ids, positions < many), Origin(
             ids=self.source.record_ids(ids),
             lap=lap,

@@ -58,7 +58,7 @@ def is_fast(key: PRNGKeyArray) -> bool:
 
 
 @functools.partial(jax.jit, static_argnums=2, inline=True)
-def _threefry(key: UInt32[Array, "2"], counter: Words, purpose: np.uint32) -> tuple[Words, Words]:
+def threefry(key: UInt32[Array, "2"], counter: Words, purpose: np.uint32) -> tuple[Words, Words]:
     """Two words for each counter."""
     words = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
     first, second = counter + words[0], purpose + words[1]
@@ -79,17 +79,17 @@ def _seed(seed: Shaped[Array, ""]) -> UInt32[Array, "2"]:
 
 
 def _random_bits(key: UInt32[Array, "2"], width: int, shape: tuple[int, ...]) -> UInt[Array, "..."]:
-    first, second = _threefry(key, _counter(shape), _DRAW)
+    first, second = threefry(key, _counter(shape), _DRAW)
     bits: UInt[Array, "..."] = first.astype(f"uint{width}")
     return bits if width < 64 else (bits << 32) | second.astype(bits.dtype)
 
 
 def _fold_in(key: UInt32[Array, "2"], data: int | Words) -> UInt32[Array, "2"]:
-    return jnp.stack(_threefry(key, jnp.asarray(data), _FOLD_IN))
+    return jnp.stack(threefry(key, jnp.asarray(data), _FOLD_IN))
 
 
 def _split(key: UInt32[Array, "2"], shape: tuple[int, ...]) -> UInt32[Array, "*shape 2"]:
-    return jnp.stack(_threefry(key, _counter(shape), _SPLIT), axis=-1)
+    return jnp.stack(threefry(key, _counter(shape), _SPLIT), axis=-1)
 
 
 def _counter(shape: tuple[int, ...]) -> Words:

@@ -15,7 +15,7 @@ class Origin(eqx.Module):
     it runs across the border of an epoch; `lap` says for each record which of them is its own.
     `offset` is the position of the first record in `epochs[0]`.
 
-    `turn` says the how-manieth time of its epoch a record is handed out, under an order that may
+    `turn` tells the times apart that a record is handed out in one epoch, under an order that may
     hand it out twice. `own` is the epoch of each record's own source, where several are mixed.
     """
 

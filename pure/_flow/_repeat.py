@@ -1,0 +1,58 @@
+"""An order each of whose records stands some times in a row: repeated augmentation.
+
+Which order it repeats is not known here.
+"""
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, UInt32
+
+from .._text import of_type
+from ._order import AbstractOrder, check_natural
+
+
+class Repeat(AbstractOrder):
+    """Each record of an order `times` times in a row, each time with draws of its own.
+
+    For several augmentations of a record in one batch, as in Hoffer et al., "Augment Your Batch",
+    CVPR 2020; `np.repeat`, and not tf.data's `repeat`. An epoch is `times` times as long.
+
+    **Errors:** TypeError for what is no order or no int; ValueError for `times` below 1, and, where
+    a stream is made, for an epoch of more than 2**31 - 1 positions.
+    """
+
+    order: AbstractOrder
+    times: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.order, AbstractOrder):
+            expected = "an order: write Repeat(Shuffled(key), 3)."
+            raise TypeError(of_type("order", self.order, expected))
+        check_natural("times", self.times)
+
+    def length(self, size: int) -> int:
+        """`times` times that of the order."""
+        return self.times * self.order.length(size)
+
+    def check(self, size: int) -> None:
+        self.order.check(size)
+
+    def ids(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"]:
+        """Ids of the order at `positions // times`."""
+        return self.order.ids(positions // self.times, epoch, size)
+
+    def turns(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"]:
+        """The repetition, and the turn of the order if it has turns of its own."""
+        again = positions % self.times
+        turns = self.order.turns(positions // self.times, epoch, size)
+        return again if turns is None else turns * np.uint32(self.times) + again
+
+    def own_epochs(
+        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
+    ) -> UInt32[Array, "batch"] | None:
+        """Those of the order."""
+        return self.order.own_epochs(positions // self.times, epoch, size)
