@@ -22,7 +22,7 @@ from ._loops import Loops
 from ._nodes import nodes_of
 from ._records import Position, Seed
 from ._source import Source
-from ._sources import draw_seed
+from ._sources import MemorySource, draw_seed
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
 
@@ -30,11 +30,12 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
-    is named after its type: `noise`, `noise_1`, … (`from_dag` takes names and a graph.) `rngs`
-    seeds every draw (stream `pipeline`). `remainder` says what becomes of the records that do not
-    fill a last batch: `"partial"`, `"drop"`, `"pad"` or `"carry"`, as in `dagrax.pure.Stream`.
-    `dims` names axes that mean the same size at all nodes, as `batch` does: a list, or a dict of
-    sizes.
+    is named after its type: `noise`, `noise_1`, … A dict names them, and a draw depends on the
+    name: a stage put into a list renames those of its type behind it. (`from_dag` takes a graph.)
+    `rngs` seeds every draw (stream `pipeline`). `remainder` says what becomes of the records that
+    do not fill a last batch: `"partial"`, `"drop"`, `"pad"` or `"carry"`, as in
+    `dagrax.pure.Stream`. `dims` names axes that mean the same size at all nodes, as `batch` does: a
+    list, or a dict of sizes.
 
     Every stage is run once on the shapes of a batch, without data, and held to its annotations, as
     by `dagrax.pure.check`. `Pipeline[In, Out]` tells a type checker the batches of the source and
@@ -54,7 +55,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         self,
         *,
         source: Source[In],
-        stages: Sequence[Stage] | Mapping[str, Stage] | dp.Pipeline[In, Out] = (),
+        stages: Sequence[Stage] | Mapping[str, Stage | Sequence[Stage]] | dp.Pipeline[In, Out] = (),
         batch_size: int,
         rngs: nnx.Rngs | None = None,
         remainder: dp.Remainder = "partial",
@@ -90,7 +91,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         cls,
         *,
         source: Source[In],
-        nodes: Mapping[str, Stage],
+        nodes: Mapping[str, Stage | Sequence[Stage]],
         edges: Mapping[str, Sequence[str]],
         sink: str,
         batch_size: int,
@@ -102,7 +103,9 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
 
         `edges` maps each node to its predecessors, whose outputs it is called with in that order;
         `[]` reads the source batch. The output is that of `sink`; a node from which the sink
-        cannot be reached does not run.
+        cannot be reached runs for `outputs` alone, and is warned of. A list of stages is a chain
+        under one name, which `edges`, `sink` and `outputs` know it by; its stages are the nodes
+        `name/noise`, `name/noise_1`, …, as which they draw and stand in `pipeline.nodes`.
         """
         return cls(
             source=source,
@@ -110,6 +113,37 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
             batch_size=batch_size,
             rngs=rngs,
             remainder=remainder,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        data: In,
+        stages: Sequence[Stage] | Mapping[str, Stage | Sequence[Stage]] | dp.Pipeline[In, Out] = (),
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        rngs: nnx.Rngs | None = None,
+        remainder: dp.Remainder = "partial",
+        dims: dp.Dims = (),
+    ) -> "Pipeline[In, Out]":
+        """A pipeline over arrays, the short way: `Pipeline(source=MemorySource(data=data, …), …)`.
+
+        `rngs` seeds the shuffle, then the stages, and may be left out where nothing draws.
+        **Errors:** those of both; ValueError for what draws without a seed, by its name.
+        """
+        if rngs is None and shuffle is not False:
+            raise ValueError(
+                f"shuffle is {shuffle!r}, and draws the order of the records, but there is no "
+                "seed; pass rngs=nnx.Rngs(0)."
+            )
+        return cls(
+            source=MemorySource[In](data=data, shuffle=shuffle, rngs=rngs),
+            stages=stages,
+            batch_size=batch_size,
+            rngs=rngs,
+            remainder=remainder,
+            dims=dims,
         )
 
     @classmethod

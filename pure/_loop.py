@@ -6,7 +6,7 @@ batches counted and nodes run stands elsewhere.
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -77,17 +77,47 @@ def epoch(
 ) -> Iterator[tuple[Cursor, _Out]]:
     """Every `step` from the cursor to the end of its epoch, for a Python loop.
 
-    Yields `(cursor behind the batch, output of the sink)`. The position goes to the device once,
-    and moves on there. A short last batch under `"partial"` costs a compilation of its own.
-    **Errors:** those of `step`.
+    An iterator over `(cursor behind the batch, output of the sink)`, which tells by
+    `operator.length_hint` how many are left. The position goes to the device once, and moves on
+    there. A short last batch under `"partial"` costs a compilation of its own. **Errors:** those of
+    `step`; TypeError for a cursor inside a trace.
     """
     check_cursor(cursor)
-    batching = stream.batching
-    epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
-    for _ in range(batching.steps_left(offset)):
-        after, output = _advanced(pipeline, stream, epoch, offset, key)
-        epoch, offset = after.as_ints()
-        yield after, output
+    if cursor.is_traced:
+        raise TypeError(
+            "cursor is traced (jit, scan, vmap), where it is no number that a Python loop could "
+            "end by; call dp.step there, or dp.scan(…, length=…)."
+        )
+    return _Epoch(pipeline, stream, cursor, key)
+
+
+class _Epoch(Generic[_Out]):
+    """The steps from a cursor to the end of its epoch."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline[Any, _Out],
+        stream: Stream[Any],
+        cursor: Cursor,
+        key: PRNGKeyArray | None,
+    ):
+        self._given = pipeline, stream, key
+        self._at = stream.batching.settle(*cursor.as_ints())
+        self._left = stream.batching.steps_left(self._at.as_ints()[1])
+
+    def __iter__(self) -> "_Epoch[_Out]":
+        return self
+
+    def __next__(self) -> tuple[Cursor, _Out]:
+        if not self._left:
+            raise StopIteration
+        pipeline, stream, key = self._given
+        self._at, output = _advanced(pipeline, stream, *self._at.as_ints(), key)
+        self._left -= 1
+        return self._at, output
+
+    def __length_hint__(self) -> int:
+        return self._left
 
 
 def scan(

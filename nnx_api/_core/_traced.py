@@ -77,9 +77,13 @@ def outputs(
             at = stream.batching.settle(*pipeline.cursor)
             given, origin = stream.read(at, length)
         taps = dp.outputs(pipeline._graph(), given, nodes, key=pipeline._key(), origin=origin)
-        sink = pipeline._schedule.sink
-        marks = origin is not None and sink in taps
-        return None, {**taps, sink: stream.marked(given, taps[sink])} if marks else taps
+        if origin is None:
+            return None, taps
+        schedule = pipeline._schedule
+        return None, {
+            name: stream.marked(given, x) if schedule.node(name) == schedule.sink else x
+            for name, x in taps.items()
+        }
 
     taps: dict[str, PyTree] = _each(one, pipeline)[1]
     return taps

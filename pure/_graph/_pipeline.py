@@ -6,7 +6,7 @@ Where batches come from is not known here; a draw is given a key and an origin.
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeGuard, cast
 
 import equinox as eqx
 import jax
@@ -58,13 +58,13 @@ class Pipeline(eqx.Module, Generic[In, Out]):
 
     @classmethod
     def linear(
-        cls, stages: Sequence[Stage] | Mapping[str, Stage], *, dims: Dims = ()
+        cls, stages: Sequence[Stage] | Mapping[str, Stage | Sequence[Stage]], *, dims: Dims = ()
     ) -> "Pipeline[In, Out]":
         """Stages in a row: each reads the output of the one before it; none is the identity.
 
-        In a dict they have its names; in a list they are named after their type, and counted where
-        one comes twice: `noise`, `noise_1`, … A draw depends on the name, so a stage that must
-        draw alike in another row is named.
+        In a dict they have its names, and may be chains as in `from_dag`; in a list they are named
+        after their type, and counted where one comes twice: `noise`, `noise_1`, … A draw depends on
+        the name, so a stage that must draw alike in another row is named.
         """
         if isinstance(stages, str) or not isinstance(stages, Sequence | Mapping):
             raise TypeError(
@@ -73,6 +73,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
         if not stages:
             stages = {"identity": _identity}
         if not isinstance(stages, Mapping):
+            _check_row(stages)
             stages = dict(zip(stage_names(stages), stages, strict=True))
         nodes, schedule = stages, Schedule.linear(tuple(stages))
         return cls.from_dag(nodes=nodes, edges=dict(schedule.edges), sink=schedule.sink, dims=dims)
@@ -81,19 +82,24 @@ class Pipeline(eqx.Module, Generic[In, Out]):
     def from_dag(
         cls,
         *,
-        nodes: Mapping[str, Stage],
+        nodes: Mapping[str, Stage | Sequence[Stage]],
         edges: Mapping[str, Sequence[str]],
         sink: str,
         dims: Dims = (),
     ) -> "Pipeline[In, Out]":
         """Stages in a graph: `edges` maps each node to its predecessors, `[]` reads the source.
 
+        A node may be a list of stages, a chain under one name, by which `edges` and `sink` know it:
+        its stages are the nodes `name/noise`, `name/noise_1`, …, and an empty one is the identity.
+
         The output of the pipeline is that of `sink`. Nodes from which it cannot be reached run for
         `outputs` alone, and are warned of. **Errors:** a ValueError that lists everything wrong
         with the graph at once; TypeError for a stage that cannot be called.
         """
         _check_mappings(nodes, edges)
-        for name, stage in nodes.items():
+        within = {name: _within(name, stage) for name, stage in nodes.items()}
+        flat = {name: stage for inner in within.values() for name, stage in inner.items()}
+        for name, stage in flat.items():
             if isinstance(stage, type):
                 raise TypeError(
                     f"Node `{name}` is the class {stage.__name__}; expected an instance of it, or "
@@ -102,14 +108,17 @@ class Pipeline(eqx.Module, Generic[In, Out]):
             if not callable(stage):
                 raise TypeError(_not_a_stage(name, stage))
         failures = graph_failures(list(nodes), edges, sink)
+        failures += _twice(within)
         arity = [
-            arity_failure(name, nodes[name], before)
+            arity_failure(inner, stage, [*within[name]][place - 1 : place] or before)
             for name, before in edges.items()
             if name in nodes and not isinstance(before, str)
+            for place, (inner, stage) in enumerate(within[name].items())
         ]
         raise_failures([*failures, *(failure for failure in arity if failure)])
-        stages = {name: as_stage(stage) for name, stage in nodes.items()}
-        schedule = Schedule(edges, sink)
+        stages = {name: as_stage(stage) for name, stage in flat.items()}
+        chains = {name: tuple(x) for name, x in within.items() if name not in x}
+        schedule = Schedule(edges, sink, chains)
         _warn_of_idle(schedule)
         return cls(stages=stages, schedule=schedule, dims=declared(dims))
 
@@ -166,6 +175,36 @@ def _warn_of_idle(schedule: Schedule) -> None:
         )
 
 
+def _is_chain(stage: object) -> TypeGuard[Sequence[Stage]]:
+    return isinstance(stage, Sequence) and not isinstance(stage, str) and not callable(stage)
+
+
+def _within(name: str, stage: Stage | Sequence[Stage]) -> dict[str, Stage]:
+    """The stages of a node by their own names: of a chain, or the one."""
+    if not _is_chain(stage):
+        return {name: cast(Stage, stage)}
+    row = stage or [_identity]
+    return {f"{name}/{own}": x for own, x in zip(stage_names(row), row, strict=True)}
+
+
+def _twice(within: Mapping[str, Mapping[str, Stage]]) -> list[str]:
+    return [
+        f"the node `{own}` has the name of a stage of the chain `{name}`; give it another."
+        for name, inner in within.items()
+        for own in inner
+        if own != name and own in within
+    ]
+
+
+def _check_row(stages: Sequence[Stage]) -> None:
+    for place, stage in enumerate(stages):
+        if _is_chain(stage):
+            raise TypeError(
+                f"stages[{place}] is of type {type(stage).__name__}; expected a stage. A chain "
+                'under one name stands in a dict: stages={"augment": [crop, jitter]}.'
+            )
+
+
 def _identity(batch: Output) -> Output:
     return batch
 
@@ -176,11 +215,11 @@ def _not_a_stage(name: str, stage: object) -> str:
     what = f"{text} of type {kind}" if len(text) < 40 else f"of type {kind}"
     mend = "pass a function, or give its class a `__call__`."
     if isinstance(stage, list | tuple | Mapping):
-        mend = "a node is one stage: give each of these a node of its own."
+        mend = "a node is one stage, or a list of stages: give these a node of their own."
     return f"Node `{name}` is {what}, which cannot be called; {mend}"
 
 
-def _check_mappings(nodes: Mapping[str, Stage], edges: Mapping[str, Sequence[str]]) -> None:
+def _check_mappings(nodes: Mapping[str, object], edges: Mapping[str, Sequence[str]]) -> None:
     examples = {"nodes": '{"crop": crop}', "edges": '{"crop": []}'}
     for name, value in (("nodes", nodes), ("edges", edges)):
         if not isinstance(value, Mapping):
@@ -239,7 +278,7 @@ def evaluate(
     nodes: Sequence[str],
 ) -> dict[str, Output]:
     """`outputs` inside a trace."""
-    run = pipeline.schedule.run_for(nodes)
+    run = pipeline.schedule.run_for(map(pipeline.schedule.node, nodes))
     if key is None:
         _check_no_draws(run, pipeline)
     source = jax.tree.map(jnp.asarray, batch)
@@ -261,7 +300,7 @@ def evaluate(
         if failure := output_failure(output):
             raise TypeError(f"Node `{node}` {failure}")
         values[node] = output
-    return {node: values[node] for node in nodes}
+    return {node: values[pipeline.schedule.node(node)] for node in nodes}
 
 
 def call(
@@ -312,11 +351,10 @@ def _numbered(batch: Output) -> Origin:
 def _check_nodes(nodes: Sequence[str], schedule: Schedule) -> None:
     if isinstance(nodes, str):
         raise TypeError(f"nodes is the string {nodes!r}; expected a list of names: [{nodes!r}].")
-    unknown = [node for node in nodes if node not in schedule.order]
+    known = [*schedule.order, *dict(schedule.ends)]
+    unknown = [node for node in nodes if node not in known]
     if unknown:
-        raise ValueError(
-            f"There is no node {listed(unknown)}. {suggestion(unknown[0], schedule.order)}"
-        )
+        raise ValueError(f"There is no node {listed(unknown)}. {suggestion(unknown[0], known)}")
 
 
 def _inputs(pipeline: Pipeline, node: str) -> int:

@@ -7,7 +7,8 @@ import dataclasses
 import graphlib
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .._text import suggestion
 
@@ -18,6 +19,8 @@ class Schedule:
 
     `edges` maps each node to the list of its predecessors; `[]` reads the source batch. `order`
     holds every node after its predecessors, in the order of `edges` where that leaves a choice.
+    `chains` gives the inner nodes of those that are rows of nodes: they take its place in `edges`
+    and `order`, and its name stands for the last of them.
 
     **Errors:** a ValueError that lists everything wrong with the graph at once.
     """
@@ -25,13 +28,22 @@ class Schedule:
     edges: tuple[tuple[str, tuple[str, ...]], ...]
     sink: str
     order: tuple[str, ...]
+    ends: tuple[tuple[str, str], ...]  # of the chains
 
-    def __init__(self, edges: Mapping[str, Sequence[str]], sink: str) -> None:
+    def __init__(
+        self,
+        edges: Mapping[str, Sequence[str]],
+        sink: str,
+        chains: Mapping[str, Sequence[str]] = types.MappingProxyType({}),
+    ) -> None:
         raise_failures(graph_failures(list(edges), edges, sink))
-        frozen = tuple((name, tuple(before)) for name, before in edges.items())
+        ends = {name: inner[-1] for name, inner in chains.items()}
+        within = {name: tuple(ends.get(x, x) for x in before) for name, before in edges.items()}
+        frozen = tuple(_expanded(within, chains))
         object.__setattr__(self, "edges", frozen)
-        object.__setattr__(self, "sink", sink)
+        object.__setattr__(self, "sink", ends.get(sink, sink))
         object.__setattr__(self, "order", tuple(_sorted(dict(frozen))))
+        object.__setattr__(self, "ends", tuple(ends.items()))
 
     @classmethod
     def linear(cls, names: Sequence[str]) -> "Schedule":
@@ -49,6 +61,10 @@ class Schedule:
     def predecessors(self, node: str) -> tuple[str, ...]:
         """The nodes whose outputs `node` is called with, in that order; `()` is the source."""
         return dict(self.edges)[node]
+
+    def node(self, name: str) -> str:
+        """The node of this name: of a chain, the last."""
+        return dict(self.ends).get(name, name)
 
     def run_for(self, targets: Iterable[str]) -> tuple[str, ...]:
         """The nodes that must run, in order, for the outputs of `targets`."""
@@ -129,6 +145,15 @@ def _instead(name: str, other: str, nodes: Sequence[str]) -> str:
     if other == "source":
         return f"Write `{name!r}: []` to read the source."
     return suggestion(other, nodes)
+
+
+def _expanded(
+    edges: Mapping[str, tuple[str, ...]], chains: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, before in edges.items():
+        for inner in chains.get(name, (name,)):
+            yield inner, before
+            before = (inner,)
 
 
 def _sorted(edges: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,4 +1,5 @@
 import itertools
+import operator
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,7 @@ from tests.zoo import (
     Case,
     Graph,
     Mix,
+    Remainder,
     Times,
     assert_same,
     diamond,
@@ -356,3 +358,27 @@ def test_a_place_met_in_a_trace_is_forgotten_with_it(loop: str) -> None:
     for _ in range(2):
         found = jax.jit(lambda stream: first(stream))(stream)
         np.testing.assert_array_equal(found, first(stream))
+
+
+@pytest.mark.parametrize(
+    ("remainder", "start", "left"),
+    [("partial", 0, 3), ("partial", 8, 1), ("drop", 0, 2), ("drop", 8, 2), ("pad", 4, 2),
+     ("carry", 0, 3), ("carry", 2, 2)],
+)  # fmt: skip
+def test_an_epoch_knows_how_many_batches_are_left(
+    remainder: Remainder, start: int, left: int
+) -> None:
+    stream = dp.Stream(
+        dp.ArraySource({"x": np.arange(10.0, dtype=np.float32)}), batch_size=4, remainder=remainder
+    )
+    cursor = dp.Cursor(np.uint32(0), np.uint32(start))
+    epoch = dp.epoch(dp.Pipeline.linear([]), stream, cursor)
+    assert operator.length_hint(epoch) == left
+    assert len([operator.length_hint(epoch) for _ in epoch]) == left
+    assert (operator.length_hint(epoch), list(epoch)) == (0, [])
+
+
+def test_an_epoch_is_no_loop_of_a_trace() -> None:
+    stream = dp.Stream(dp.ArraySource(np.zeros(4, np.float32)), batch_size=2)
+    with pytest.raises(TypeError, match=r"cursor is traced .*; call dp\.step there"):
+        jax.jit(lambda cursor: dp.epoch(dp.Pipeline.linear([]), stream, cursor))(stream.start())

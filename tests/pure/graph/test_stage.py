@@ -310,19 +310,14 @@ def test_item_42_a_row_in_a_dict_has_its_names_so_that_a_stage_draws_alike_in_an
     ("node", "text"),
     [
         (
-            [plus] * 100,
-            "Node `row` is of type list, which cannot be called; a node is one stage: give each of "
-            "these a node of its own.",
-        ),
-        (
             3,
             "Node `row` is 3 of type int, which cannot be called; pass a function, or give its "
             "class a `__call__`.",
         ),
         (
             {i: jnp.ones(1000) for i in range(100)},
-            "Node `row` is of type dict, which cannot be called; a node is one stage: give each of "
-            "these a node of its own.",
+            "Node `row` is of type dict, which cannot be called; a node is one stage, or a list of "
+            "stages: give these a node of their own.",
         ),
     ],
 )
