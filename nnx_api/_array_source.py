@@ -43,6 +43,10 @@ class ArraySource(Source[Batch]):
             raise TypeError(internal.of_type("source", source, expected))
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(internal.valued("shuffle", shuffle, "True or False."))
+        if shuffle and source.order is not None:
+            raise ValueError(
+                f"A {type(source).__name__} decides its own order; leave out shuffle=True."
+            )
         if shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to ArraySource.")
         self.records = nnx.data(held(source))
@@ -52,5 +56,5 @@ class ArraySource(Source[Batch]):
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         source = values(self.records, "source.records")
         if self._order_key is None:
-            return source, dp.Sequential()
+            return source, source.order or dp.Sequential()
         return source, dp.Shuffled(self._order_key.get_value())

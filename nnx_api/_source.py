@@ -48,7 +48,7 @@ class Source(nnx.Module, Generic[Batch]):
         `parts` and `key` are those of `dagrax.pure.split`; so are the errors.
         """
         views = dp.split(self.pure()[0], parts, key=key)
-        return tuple(View(self, view.places) for view in views)
+        return tuple(View(self, view.shown) for view in views)
 
     def __getitem__(self, ids: slice | range | Sequence[int] | np.ndarray | Array) -> "View[Batch]":
         """The records of these ids, in their order; of booleans, those where one is True.
@@ -58,7 +58,7 @@ class Source(nnx.Module, Generic[Batch]):
         """
         source = self.pure()[0]
         view = dp.where(source, ids) if _is_mask(ids) else dp.Subset(source, ids)
-        return View(self, view.places)
+        return View(self, view.shown)
 
 
 class View(Source[Batch]):

@@ -42,6 +42,15 @@ class AbstractSource(eqx.Module, Generic[Batch]):
         return ids
 
     @property
+    def whole(self) -> "AbstractSource[Batch]":
+        """The source that holds the records: itself, or for a view what it is a view of."""
+        return self
+
+    def places(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+        """The ids of these records in the `whole`."""
+        return ids
+
+    @property
     def order(self) -> AbstractOrder | None:
         """The order that it decides itself, as a mixture does. None where any order will do."""
         return None

@@ -24,7 +24,7 @@ from ._order import AbstractOrder, Sequential, positions_of
 from ._source import AbstractSource, Batch, check_source
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
-_Places: TypeAlias = tuple[Array, Array | None, Array | None]  # ids, turns, epochs of their own
+_Places: TypeAlias = tuple[Array, Array | None, Array | None]  # places; turns, own epochs
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 
@@ -86,11 +86,12 @@ class Stream(eqx.Module, Generic[Batch]):
     def first(self, length: int) -> tuple[Batch, Origin]:
         """The first records, in no order: an example of a batch for a trace."""
         origin = Origin.numbered(length)
-        return self.rows(origin.ids % self.source.size, origin.ids < self.source.size), origin
+        places = self.source.places(origin.ids % self.source.size)
+        return self.rows(places, origin.ids < self.source.size), origin
 
-    def rows(self, ids: UInt32[Array, " batch"], counts: Bool[Array, " batch"]) -> Batch:
-        """The records of these ids; under `"pad"`, with a field for which of them count."""
-        rows: Any = self.source.rows(ids)
+    def rows(self, places: UInt32[Array, " batch"], counts: Bool[Array, " batch"]) -> Batch:
+        """The records at these places of the whole; under `"pad"`, with a field for which count."""
+        rows: Any = self.source.whole.rows(places)
         remainder = self.batching.remainder
         if isinstance(remainder, Pad):
             rows = _with_field(rows, remainder.valid, alike(counts, rows))
@@ -118,7 +119,7 @@ class Stream(eqx.Module, Generic[Batch]):
             places = self._places(within, epoch)
         ids, turn, own = jax.tree.map(lambda x: settled(x, offset), places)
         return self.rows(ids, positions < many), Origin(
-            ids=self.source.record_ids(ids),
+            ids=self.source.whole.record_ids(ids),
             lap=lap,
             epochs=epochs,
             offset=offset,
@@ -129,7 +130,7 @@ class Stream(eqx.Module, Generic[Batch]):
     def _places(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""]) -> _Places:
         order, size = self.order, self.source.size
         return (
-            order.ids(positions, epoch, size),
+            self.source.places(order.ids(positions, epoch, size)),
             order.turns(positions, epoch, size),
             order.own_epochs(positions, epoch, size),
         )

@@ -36,16 +36,25 @@ class Subset(AbstractSource[Batch]):
     """
 
     source: AbstractSource[Batch]
-    places: AbstractPlaces
+    shown: AbstractPlaces
 
     def __init__(self, source: AbstractSource[Batch], ids: Ids | AbstractPlaces):
         check_part("source", source)
         self.source = source
-        self.places = ids if isinstance(ids, AbstractPlaces) else chosen(ids, source.size)
+        self.shown = ids if isinstance(ids, AbstractPlaces) else chosen(ids, source.size)
 
     @property
     def size(self) -> int:
-        return self.places.count
+        return self.shown.count
+
+    @property
+    def whole(self) -> AbstractSource[Batch]:
+        """The source that is no view, in which the records are."""
+        return self.source.whole
+
+    def places(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+        """The ids of these records in the `whole`."""
+        return self.source.places(self.shown.ids(ids))
 
     @property
     def annotation(self) -> object:
@@ -58,15 +67,13 @@ class Subset(AbstractSource[Batch]):
         return self.source.element_spec
 
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
-        return self.source.rows(self._in_the_whole(ids))
+        # A stream asks the whole instead. The places are found once, or XLA would find that of a
+        # record anew for each of its numbers.
+        return self.whole.rows(settled(self.places(ids), ids[0]))
 
     def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
-        """The ids that the whole gives to these records."""
-        return self.source.record_ids(self._in_the_whole(ids))
-
-    def _in_the_whole(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
-        # Once, or XLA computes the place of a record anew for each of its numbers.
-        return settled(self.places.ids(ids), ids[0])
+        """The ids by which these records draw in the whole."""
+        return self.whole.record_ids(self.places(ids))
 
 
 def where(source: AbstractSource[Batch], mask: Mask) -> Subset[Batch]:
