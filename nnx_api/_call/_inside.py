@@ -107,7 +107,8 @@ def attributes(value: object) -> dict[str, object]:
 def _slots(value: object) -> Iterator[tuple[str, object]]:
     for kind in type(value).__mro__:
         for name, member in vars(kind).items():
-            if isinstance(member, types.MemberDescriptorType):
+            # Python's own are made anew at each look.
+            if isinstance(member, types.MemberDescriptorType) and not name.endswith("__"):
                 try:
                     yield name, member.__get__(value)
                 except AttributeError:  # not set yet

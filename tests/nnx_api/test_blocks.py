@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 from dagrax.nnx_api import Pipeline
+from dagrax.nnx_api._call._plan import Plan
 from tests.counting import counted, unlike_any
 from tests.nnx_zoo import Scale, graph, linear
 from tests.paths import place
@@ -288,3 +289,18 @@ def test_a_pipeline_among_its_own_modules_cannot_be_moved(move: Any) -> None:
     with pytest.raises(TypeError, match="is called inside one of its own stages or step functions"):
         pipeline.scan(step, modules=(pipeline,))
     assert place(pipeline) == (0, 0)
+
+
+def test_a_model_that_holds_a_jitted_function_is_planned_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+    monkeypatch.setattr(
+        "dagrax.nnx_api._core._scan.Plan", lambda *given: made.append(given) or Plan(*given)
+    )
+    model = nnx.Sequential(nnx.Linear(4, 1, rngs=nnx.Rngs(0)), nnx.relu)
+    blocks = linear(size=16).blocks(
+        lambda model, batch: model(batch["x"]), every=1, modules=(model,)
+    )
+    assert len(list(blocks)) == 4
+    assert len(made) == 1
