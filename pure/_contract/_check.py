@@ -115,8 +115,12 @@ def _known(pipeline: Pipeline, stream: Stream, batch: int) -> tuple[Known, list[
 
 def _source_failures(stream: Stream, batch: PyTree, known: Known) -> tuple[list[str], Sizes]:
     sizes: Sizes = {}
-    for annotation in (PyTree[Shaped[Array, "batch ..."]], stream.source.annotation):
-        part = Part("the source", annotation, specs(batch), given=False)
+    own = batch  # but for what the stream adds, of which a source knows nothing
+    if isinstance(batch, dict):
+        own = {name: x for name, x in batch.items() if name not in known.free}
+    stated = (PyTree[Shaped[Array, "batch ..."]], batch), (stream.source.annotation, own)
+    for annotation, rows in stated:
+        part = Part("the source", annotation, specs(rows), given=False)
         lines, sizes = misfits([part], known, stream.source)
         if lines:
             return lines, sizes

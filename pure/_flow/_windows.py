@@ -34,8 +34,8 @@ class Documents(eqx.Module):
 
 
 class Windows(AbstractSource[Batch]):
-    """Windows of a long array: `Windows(tokens, 128)` has records of 128 tokens, one behind the
-    other, and `Windows(series, 24, stride=1)` each 24 numbers that follow one another.
+    """Windows of a long array: `Windows(tokens, 128)` has a record of 128 tokens from each place
+    on, and `Windows(tokens, 128, stride=128)` one behind the other.
 
     Elsewhere: `numpy.lib.stride_tricks.sliding_window_view`, `tf.data.Dataset.window`, `unfold` of
     torch. Nothing is copied: a mapped file stays on disk, as for `ArraySource`. The last window

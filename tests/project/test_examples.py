@@ -87,6 +87,12 @@ def test_ppo_minibatches() -> None:
     assert printed.endswith("it balances\n")  # or it fails
 
 
+def test_tokens() -> None:
+    printed = run(EXAMPLES / "tokens.py", "--blocks", "3", "--every", "150")
+    assert "restored: the last block again, to the same losses" in printed
+    assert "learned: " in printed  # or it fails
+
+
 def test_augmentation_search(tmp_path: Path) -> None:
     options = "--epochs", "20", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)

@@ -117,6 +117,13 @@ def test_the_axis_of_a_window_has_the_name_that_it_was_given() -> None:
     np.testing.assert_array_equal(every(stream.source), every(bare.source))
 
 
+def test_the_mask_of_a_last_batch_is_no_window() -> None:
+    stream = dp.Stream(dp.Windows({"x": LONG}, 8, 4), batch_size=4, remainder="pad")
+    assert dp.check(dp.Pipeline.linear([lambda batch: batch]), stream)["lambda"]["valid"].shape == (
+        4,
+    )
+
+
 def test_windows_are_a_source_of_the_face_whose_data_are_not_saved() -> None:
     source = ArraySource(source=dp.Windows(LONG, 6, 6, boundaries=[30]))
     train, valid = source.split(0.8)
