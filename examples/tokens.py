@@ -147,6 +147,7 @@ def main() -> None:
 
         save = ocp.StandardCheckpointer()
         losses: list[np.ndarray] = []
+        took = float("inf")
         length = options.blocks * options.every
         modules = (model, optimizer)
         nothing = (jnp.zeros(()), jnp.zeros(()))

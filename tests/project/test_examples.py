@@ -93,6 +93,11 @@ def test_tokens() -> None:
     assert "learned: " in printed  # or it fails
 
 
+def test_contrastive() -> None:
+    printed = run(EXAMPLES / "contrastive.py", "--epochs", "20")
+    assert "named rightly by 5 labels a class: 83.7% by pixels" in printed  # or it fails
+
+
 def test_augmentation_search(tmp_path: Path) -> None:
     options = "--epochs", "20", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)
