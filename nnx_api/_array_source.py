@@ -9,21 +9,22 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from ._orders import Ordered, draw_seed, held_order
 from ._records import Seed, held, values
 from ._source import Batch, Source
-from ._sources import draw_seed
 
 
-class ArraySource(Source[Batch]):
+class ArraySource(Ordered[Batch]):
     """A source of the pure core, as a module: `ArraySource(source=dp.Windows(tokens, 128))`.
 
     - `source`: any source of `dagrax.pure`; its arrays are held in `Records`, which no checkpoint
       saves.
     - `shuffle`: whether each epoch visits the records in a new random order; `rngs` then seeds it
       (stream `shuffle`).
+    - `order`: an order of `dagrax.pure` in place of a shuffle: see `MemorySource`.
 
-    **Errors:** TypeError for what is no source of the core; ValueError for a shuffle without
-    `rngs`.
+    **Errors:** TypeError for what is no source of the core, or no order; ValueError for a shuffle
+    without `rngs`, and for an order beside a shuffle or for another number of records.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class ArraySource(Source[Batch]):
         source: dp.AbstractSource[Batch],
         *,
         shuffle: bool | np.bool_ = False,
+        order: dp.AbstractOrder | None = None,
         rngs: nnx.Rngs | None = None,
     ):
         if isinstance(source, Source):
@@ -50,11 +52,12 @@ class ArraySource(Source[Batch]):
         if shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to ArraySource.")
         self.records = nnx.data(held(source))
+        self._order = nnx.data(held_order(order, shuffle, source.size))
         seed = Seed(draw_seed(rngs, "shuffle")) if shuffle and rngs is not None else None
         self._order_key = seed
 
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         source = values(self.records, "source.records")
-        if self._order_key is None:
+        if self._order is None and self._order_key is None:
             return source, source.order or dp.Sequential()
-        return source, dp.Shuffled(self._order_key.get_value())
+        return source, self._own_order(self._order_key is not None)

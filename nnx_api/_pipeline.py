@@ -20,9 +20,10 @@ from ._core._module import In, Modules, Out, PipelineCore, Stage, placed
 from ._iterator import EpochIterator
 from ._loops import Loops
 from ._nodes import nodes_of
+from ._orders import draw_seed
 from ._records import Position, Seed
 from ._source import Source
-from ._sources import MemorySource, draw_seed
+from ._sources import MemorySource
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
 
@@ -35,7 +36,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
     `rngs` seeds every draw (stream `pipeline`). `remainder` says what becomes of the records that
     do not fill a last batch: `"partial"`, `"drop"`, `"pad"` or `"carry"`, as in
     `dagrax.pure.Stream`. `dims` names axes that mean the same size at all nodes, as `batch` does: a
-    list, or a dict of sizes.
+    list, or a dict of sizes. `shard=(index, count)` gives a part of each batch, and
+    `record_ids="id"` adds a field with the ids of the records, as in `dagrax.pure.Stream`.
 
     Every stage is run once on the shapes of a batch, without data, and held to its annotations, as
     by `dagrax.pure.check`. `Pipeline[In, Out]` tells a type checker the batches of the source and
@@ -60,6 +62,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         rngs: nnx.Rngs | None = None,
         remainder: dp.Remainder = "partial",
         dims: dp.Dims = (),
+        shard: tuple[int, int] | None = None,
+        record_ids: str | None = None,
     ):
         if not isinstance(source, Source):
             pure = isinstance(source, dp.AbstractSource)
@@ -80,6 +84,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         self._variants = ()
         self._batch_size = batch_size
         self._remainder = remainder
+        self._shard, self._record_ids = shard, record_ids
         self._stream()
         self._is_seeded = rngs is not None
         self._seed = Seed(jax.random.key(0) if rngs is None else draw_seed(rngs, "pipeline"))
@@ -98,6 +103,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         rngs: nnx.Rngs | None = None,
         remainder: dp.Remainder = "partial",
         dims: dp.Dims = (),
+        shard: tuple[int, int] | None = None,
+        record_ids: str | None = None,
     ) -> "Pipeline[In, Out]":
         """A pipeline through a graph of named stages.
 
@@ -113,6 +120,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
             batch_size=batch_size,
             rngs=rngs,
             remainder=remainder,
+            shard=shard,
+            record_ids=record_ids,
         )
 
     @classmethod
@@ -223,10 +232,10 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         _calls.seek(self, cursor.epoch if epoch is None else epoch, offset)
 
     def checkpoint(self) -> nnx.State[Any, Any]:
-        """What a checkpoint should hold: everything but the data, as it is now, in arrays of its
-        own. `nnx.update` restores it into a pipeline made alike, and refuses that of a pipeline
-        with another source, order, seed or graph. Arrays of immutable stages, such as an
-        eqx.Module, cannot be set: they are left out."""
+        """What a checkpoint should hold: everything but the data and an order given, as it is now,
+        in arrays of its own. `nnx.update` restores it into a pipeline made alike, and refuses that
+        of a pipeline with another source, order, seed or graph. Arrays of immutable stages, such as
+        an eqx.Module, cannot be set: they are left out."""
         return checkpoint(self)
 
     def describe(self) -> str:
@@ -284,12 +293,12 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
 
     def _become(self, batch_size: int, remainder: dp.Remainder) -> None:
         # Judged as a whole before any of it counts.
-        dp.Stream(*self._one_source().pure(), batch_size=batch_size, remainder=remainder)
         before = self._batch_size, self._remainder
         self._batch_size, self._remainder = batch_size, remainder
         try:
+            self._stream()
             self.check()
-        except ValueError:
+        except (TypeError, ValueError):
             self._batch_size, self._remainder = before
             raise
 

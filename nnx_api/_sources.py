@@ -1,4 +1,4 @@
-"""Records in memory, as modules: Variables that hold the data and the seed of their order.
+"""Records in memory, as modules: Variables that hold the data.
 
 What may be data, and how it is held, is decided in `dagrax.pure`; nothing here knows of pipelines.
 """
@@ -8,13 +8,14 @@ import dataclasses
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import PyTree
 
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from ._orders import Ordered, draw_seed, held_order
 from ._records import Seed, held, values
-from ._source import Batch, Source
+from ._source import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,18 +28,21 @@ class MemorySourceConfig:
         _check_shuffle(self.shuffle)
 
 
-class MemorySource(Source[Batch]):
+class MemorySource(Ordered[Batch]):
     """Records in memory; `MemorySource[Images]` tells a type checker what their batches are.
 
     - `config`: a `MemorySourceConfig`; `shuffle=True` says the same without one.
     - `data`: a pytree of arrays whose leading axes are the records, or a list of records of equal
       structure, shapes and dtypes. What may be an array, and when a mapped file stays on disk, is
       told by `dagrax.pure.ArraySource`.
-    - `rngs`: seeds the order (stream `shuffle`); it may be left out where nothing is shuffled.
+    - `order`: an order of `dagrax.pure` in place of a shuffle, such as `dp.Weighted(key, weights)`.
+      Its arrays are Variables, which nothing trains and no checkpoint holds: see `reorder`.
+    - `rngs`: seeds the shuffle (stream `shuffle`); it may be left out where nothing is shuffled.
 
     **Errors:** those of `dagrax.pure.ArraySource`; ValueError for records that differ in structure
-    or shape, for a shuffle without `rngs`, and where `config` and `shuffle` disagree; TypeError for
-    records that differ in dtype, and for arguments of another kind.
+    or shape, for a shuffle without `rngs`, where `config` and `shuffle` disagree, for an `order`
+    beside a shuffle or for another number of records; TypeError for records that differ in dtype,
+    and for arguments of another kind.
     """
 
     def __init__(
@@ -47,39 +51,21 @@ class MemorySource(Source[Batch]):
         data: PyTree = None,
         *,
         shuffle: bool | np.bool_ | None = None,
+        order: dp.AbstractOrder | None = None,
         rngs: nnx.Rngs | None = None,
     ):
         self.config = _settled(config, shuffle)
         if self.config.shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.")
         arrays = internal.stacked_records(data) if isinstance(data, list) else data
-        self.data = nnx.data(held(_without_modules(dp.ArraySource(arrays).data)))
+        source: dp.ArraySource[Batch] = dp.ArraySource(arrays)
+        self.data = nnx.data(held(_without_modules(source.data)))
+        self._order = nnx.data(held_order(order, self.config.shuffle, source.size))
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         source = dp.ArraySource(values(self.data, "source.data"))
-        if not self.config.shuffle:
-            return source, dp.Sequential()
-        if self._order_key is None:
-            raise ValueError(
-                "The source's config asks for a shuffle, but it was made without a seed; pass "
-                "rngs=nnx.Rngs(0) to MemorySource."
-            )
-        return source, dp.Shuffled(self._order_key.get_value())
-
-
-def draw_seed(rngs: nnx.Rngs, stream: str) -> PRNGKeyArray:
-    """A key from the named stream of `rngs`, or from its default stream."""
-    if not isinstance(rngs, nnx.Rngs):
-        raise TypeError(internal.of_type("rngs", rngs, "nnx.Rngs: write rngs=nnx.Rngs(0)."))
-    try:
-        key: PRNGKeyArray = rngs[stream]()
-    except (AttributeError, KeyError):
-        raise ValueError(
-            f"rngs has neither a stream `{stream}` nor a default one; pass nnx.Rngs(0) or "
-            f"nnx.Rngs({stream}=0)."
-        ) from None
-    return key
+        return source, self._own_order(self.config.shuffle)
 
 
 def _settled(

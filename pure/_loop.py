@@ -174,13 +174,9 @@ def _scanned(
         check_carry(before, new)
         return parts_of(new, numbers=True).arrays, y
 
-    even = Stream(
-        stream.source,
-        stream.order,
-        batch_size=batching.batch_size,
-        remainder=batching.remainder,
+    end, arrays, ys = stream.with_batching(batching).scan(
+        tick, carried.arrays, Cursor(at[0], at[1]), length
     )
-    end, arrays, ys = even.scan(tick, carried.arrays, Cursor(at[0], at[1]), length)
     return jnp.stack(end), arrays, ys
 
 

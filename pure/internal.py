@@ -13,7 +13,9 @@ from ._flow._batching import Batching as Batching
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
 from ._flow._listed import stacked_records as stacked_records
+from ._flow._order import positions_of as positions_of
 from ._flow._places import AbstractPlaces as AbstractPlaces
+from ._flow._shard import Shard as Shard
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import PyTree
 
 from .._call._parts import Path, raw, with_value
-from .._records import Records
+from .._records import Ordering, Records
 from ._identity import as_digests, as_words, digests, refuse_another
 from ._module import PipelineCore
 
@@ -24,8 +24,9 @@ class Guard(nnx.Variable[PyTree]):
 
 
 def checkpoint(pipeline: PipelineCore[Any, Any]) -> nnx.State[Any, Any]:
-    """Everything but the data, in arrays that no step will move and no call can take away."""
-    flat = nnx.to_flat_state(nnx.state(pipeline, nnx.Not(Records)))
+    """Everything but the data and an order given, in arrays that no step will move and no call can
+    take away."""
+    flat = nnx.to_flat_state(nnx.state(pipeline, nnx.Not(nnx.Any(Records, Ordering))))
     kept = [(path, _copied(leaf)) for path, leaf in flat if _can_be_set(pipeline, path, leaf)]
     guard: list[tuple[Path, Any]] = []
     if not pipeline.cursor.is_traced:

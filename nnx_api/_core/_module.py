@@ -56,6 +56,8 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     _variants: tuple[bool, ...]
     _batch_size: int
     _remainder: dp.Remainder
+    _shard: internal.Shard | None
+    _record_ids: str | None
     _is_seeded: bool
     _seed: Seed
     _position: Position
@@ -73,7 +75,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
         source, order = self._one_source().pure()
         return dp.Stream(
-            source, order, batch_size=self._batch_size, remainder=remainder or self._remainder
+            source,
+            order,
+            batch_size=self._batch_size,
+            remainder=remainder or self._remainder,
+            shard=self._shard,
+            record_ids=self._record_ids,
         )
 
     def _one_source(self) -> Source[In]:

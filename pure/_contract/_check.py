@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree, Shaped
 
 from .._flow._batching import Pad
+from .._flow._shard import part_of
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._graph._schedule import raise_failures
@@ -57,6 +58,8 @@ def survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> Findings:
     short = batching.records % batching.batch_size
     if found.failures or batching.remainder != "partial" or batching.records == short or not short:
         return found
+    if not part_of(short, stream.shard):  # it has no part of that one
+        return found
     last = _survey(pipeline, stream, key, short)
     failures = [f"in the last batch, of {short} records: {line}" for line in last.failures]
     return Findings(found.outputs, tuple(failures), last.cause)
@@ -64,7 +67,7 @@ def survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray) -> Findings:
 
 def _survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray, length: int) -> Findings:
     batch, origin = stream.first(length)
-    known, failures = _known(pipeline, stream, length)
+    known, failures = _known(pipeline, stream, origin.ids.shape[0])
     stated, sizes = _source_failures(stream, batch, known)
     if stated:
         return Findings({}, (*failures, *stated), None)
@@ -101,7 +104,8 @@ def _survey(pipeline: Pipeline, stream: Stream, key: PRNGKeyArray, length: int) 
 
 def _known(pipeline: Pipeline, stream: Stream, batch: int) -> tuple[Known, list[str]]:
     remainder = stream.batching.remainder
-    free = (remainder.valid,) if isinstance(remainder, Pad) else ()
+    added = (remainder.valid if isinstance(remainder, Pad) else None, stream.record_ids)
+    free = tuple(name for name in added if name is not None)
     sizes = {name: size for name, size in pipeline.dims if size is not None}
     failures = []
     if sizes.pop("batch", batch) != batch:

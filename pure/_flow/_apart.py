@@ -25,6 +25,11 @@ def settled(
     return kept
 
 
+def start_of(positions: UInt32[Array, " batch"]) -> UInt32[Array, ""]:
+    """The first of some positions, 0 if there are none: an `offset` for `settled`."""
+    return positions[:1].sum(dtype=jnp.uint32)
+
+
 def apart(batch: PyTree, offset: UInt32[Array, ""], *, axes: int = 0) -> PyTree:
     """A batch whose large fields of so many axes a CPU finishes before it goes on.
 

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from .._text import listed, of_type
-from ._apart import settled
+from ._apart import settled, start_of
 from ._order import AbstractOrder, check_size
 from ._permutation import Grid, hashed, keys_of_each, permuted, round_keys
 from ._wide import Wide, divided, plus, product, wide
@@ -103,7 +103,7 @@ class Balanced(AbstractOrder):
     ) -> _Places:
         since_the_start = plus(product(epoch, jnp.uint32(size)), wide(positions))
         turn, which = divided(since_the_start, jnp.uint32(self.counts.shape[0]))
-        which = settled(which, positions[0])
+        which = settled(which, start_of(positions))
         return _Places(which, *divided(turn, self._of(self.counts, which, positions)))
 
     def _of(
@@ -113,7 +113,7 @@ class Balanced(AbstractOrder):
         positions: UInt32[Array, " batch"],
     ) -> UInt32[Array, " batch"]:
         # What is looked up is finished before it is computed with, or no loop has vectors.
-        return settled(numbers.at[which].get(mode="promise_in_bounds"), positions[0])
+        return settled(numbers.at[which].get(mode="promise_in_bounds"), start_of(positions))
 
 
 def _judged(labels: ArrayLike | Iterable[str]) -> np.ndarray:

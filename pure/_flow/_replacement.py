@@ -14,6 +14,7 @@ from jaxtyping import Array, Float32, PRNGKeyArray, Shaped, UInt32
 
 from .._text import of_type, valued
 from ._alias import Alias, alias
+from ._apart import start_of
 from ._chance import below, words_at
 from ._order import AbstractOrder, check_size
 
@@ -90,7 +91,7 @@ class Weighted(AbstractOrder):
         self.check(size)
         weights = self.weights
         table = weights if isinstance(weights, Alias) else alias(_single(weights))
-        return table.drawn(words_at(self.key, epoch, positions), positions[0])
+        return table.drawn(words_at(self.key, epoch, positions), start_of(positions))
 
     def turns(
         self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int

@@ -3,8 +3,7 @@
 Stages are not known here; a loop is given what to do with a batch.
 """
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import equinox as eqx
@@ -14,13 +13,13 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree, UInt32
 
 from .._channels_last import canonical
-from .._mesh import alike
 from .._random._origin import Origin
-from .._text import listed
 from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_length
 from ._carry import check_carry
+from ._marks import Mark, check_marks, kept, marked
 from ._order import AbstractOrder, Sequential, positions_of
+from ._shard import Shard, checked_shard, part_of
 from ._source import AbstractSource, Batch, check_source
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
@@ -41,14 +40,24 @@ class Stream(eqx.Module, Generic[Batch]):
       and a boolean field `valid` says which rows count.
     - `"carry"`: batches run across the border of the epoch; nothing is dropped or repeated.
 
+    With `shard=(index, count)` it gives its part of each batch, as `np.array_split` splits it into
+    `count`: `batch_size`, cursors and lengths are those of all shards together, whose parts, one
+    after the other, are the batch. Draws do not change. (A short last batch of fewer records than
+    shards leaves some without any.)
+
+    With `record_ids="id"` each batch has a field `id`: the ids by which its records draw, uint32.
+
     **Errors:** TypeError for a batch size that is not an int; ValueError for one below 1 or, under
-    `"drop"`, above the number of records; ValueError for an unknown remainder or a `valid` field
-    that the data already have.
+    `"drop"`, above the number of records; ValueError for an unknown remainder, a shard that is
+    none or does not divide the batch size, a field to add that the data already have, and an order
+    for another number of records.
     """
 
     source: AbstractSource[Batch]
     order: AbstractOrder
     batching: Batching = eqx.field(static=True)
+    shard: Shard | None = eqx.field(static=True)
+    record_ids: str | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -57,6 +66,8 @@ class Stream(eqx.Module, Generic[Batch]):
         *,
         batch_size: int,
         remainder: Remainder = "partial",
+        shard: Shard | None = None,
+        record_ids: str | None = None,
     ):
         check_source("source", source)
         if not isinstance(order, AbstractOrder | None):
@@ -68,8 +79,10 @@ class Stream(eqx.Module, Generic[Batch]):
         self.source = source
         self.order = _settled_order(source.order, order)
         self.batching = Batching(positions_of(self.order, source.size), batch_size, remainder)
-        if isinstance(self.batching.remainder, Pad):
-            _check_valid_field(source.element_spec, self.batching.remainder.valid)
+        self.shard = checked_shard(shard, self.batching.batch_size)
+        self.record_ids = record_ids
+        if marks := self._marks:
+            check_marks(source.element_spec, marks)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,18 +98,19 @@ class Stream(eqx.Module, Generic[Batch]):
 
     def first(self, length: int) -> tuple[Batch, Origin]:
         """The first records, in no order: an example of a batch for a trace."""
-        origin = Origin.numbered(length)
+        origin = Origin.numbered(len(part_of(length, self.shard)))
         places = self.source.places(origin.ids % self.source.size)
         return self.rows(places, origin.ids < self.source.size), origin
 
     def rows(self, places: UInt32[Array, " batch"], counts: Bool[Array, " batch"]) -> Batch:
-        """The records at these places of the whole; under `"pad"`, with a field for which count."""
+        """The records at these places of the whole, with the fields for which of them count, and
+        for their ids."""
         rows: Any = self.source.whole.rows(places)
-        remainder = self.batching.remainder
-        if isinstance(remainder, Pad):
-            rows = _with_field(rows, remainder.valid, alike(counts, rows))
-        marked: Batch = rows
-        return marked
+        if marks := self._marks:
+            own = {"bool": lambda: counts, "uint32": lambda: self.source.whole.record_ids(places)}
+            rows = marked(rows, {mark: own[mark.dtype]() for mark in marks})
+        found: Batch = rows
+        return found
 
     def start(self, epoch: int = 0) -> Cursor:
         """The cursor at the beginning of an epoch, an int below 2**32."""
@@ -104,17 +118,21 @@ class Stream(eqx.Module, Generic[Batch]):
         return Cursor(np.uint32(epoch), np.uint32(0))
 
     def read(self, cursor: Cursor, length: int) -> tuple[Batch, Origin]:
-        """The `length` records from a settled cursor on, and where they come from."""
+        """The `length` records from a settled cursor on, and where they come from.
+
+        A shard gives its part of them.
+        """
         many, remainder = self.batching.records, self.batching.remainder
         epoch, offset = (jnp.asarray(x, jnp.uint32) for x in cursor)
-        positions = offset + jnp.arange(length, dtype=jnp.uint32)
+        part = part_of(length, self.shard)
+        positions = offset + jnp.arange(part.start, part.stop, dtype=jnp.uint32)
         laps = 1 + (many + length - 2) // many if remainder == "carry" else 1
         lap = positions // many if laps > 1 else jnp.zeros_like(positions)
         epochs = epoch + jnp.arange(laps, dtype=jnp.uint32)
         within = positions % many if laps > 1 or isinstance(remainder, Pad) else positions
         if laps > 1:
             each = jax.vmap(lambda e: self._places(within, e))(epochs)
-            places = jax.tree.map(lambda x: x[lap, jnp.arange(length)], each)
+            places = jax.tree.map(lambda x: x[lap, jnp.arange(len(part))], each)
         else:
             places = self._places(within, epoch)
         ids, turn, own = jax.tree.map(lambda x: settled(x, offset), places)
@@ -148,7 +166,7 @@ class Stream(eqx.Module, Generic[Batch]):
                 "stream.start(), or Cursor(epoch, offset)."
             )
         if cursor.is_traced:
-            return self._with(self.batching.in_trace())._take(_traced(cursor))
+            return self.with_batching(self.batching.in_trace())._take(_traced(cursor))
         after, batch, origin = self._take(Cursor(*cursor.as_ints()))
         return Cursor(np.uint32(after.epoch), np.uint32(after.offset)), batch, origin
 
@@ -167,7 +185,7 @@ class Stream(eqx.Module, Generic[Batch]):
         changes structure, shape or dtype.
         """
         check_length(length)
-        stream = self._with(self.batching.in_scan(cursor))
+        stream = self.with_batching(self.batching.in_scan(cursor))
 
         def tick(state: tuple[Cursor, _Carry], _: None) -> tuple[tuple[Cursor, _Carry], _Y]:
             cursor, carry = state
@@ -182,34 +200,12 @@ class Stream(eqx.Module, Generic[Batch]):
         return cursor, carry, ys
 
     def marked(self, batch: Any, output: Any) -> Any:
-        """The output of a pipeline for `batch`; under `"pad"` it keeps the `valid` field.
+        """The output of a pipeline for `batch`, with the fields that this stream has added.
 
-        **Errors:** under `"pad"`, TypeError if the output is not a dict to put it in, or has
-        another number of rows and no mask of its own.
+        **Errors:** where it has added any, TypeError if the output is not a dict to put them in,
+        or has another number of rows and no such field of its own.
         """
-        if not isinstance(self.batching.remainder, Pad):
-            return output
-        valid = self.batching.remainder.valid
-        if not isinstance(output, dict):
-            kind = "Array" if isinstance(output, jax.Array) else type(output).__name__
-            raise TypeError(
-                f'remainder="pad" hands out the field `{valid}` with each batch, but the pipeline '
-                f"returned {kind}; return a dict from the sink, or choose another remainder, such "
-                'as "drop".'
-            )
-        # A stage may mark the rows anew, but arithmetic over all fields does not.
-        if valid in output and jnp.result_type(output[valid]) == jnp.bool_:
-            return output
-        rows = batch[valid].shape
-        if any(jnp.shape(x)[:1] != rows for x in jax.tree.leaves(output)):
-            raise TypeError(
-                f"The sink changes the number of rows, {rows[0]}, so the field `{valid}` of "
-                f'remainder="pad" does not fit its output; return a boolean field `{valid}` for '
-                "the new rows from the sink."
-            )
-        if any(not isinstance(name, str) for name in output):
-            raise TypeError(_misnamed(valid, output))
-        return _with_field(output, valid, batch[valid])
+        return kept(batch, output, self._marks)
 
     def _take(self, cursor: Cursor) -> tuple[Cursor, Batch, Origin]:
         cursor = self.batching.settle(*cursor)
@@ -217,10 +213,22 @@ class Stream(eqx.Module, Generic[Batch]):
         batch, origin = self.read(cursor, length)
         return self.batching.settle(cursor.epoch, cursor.offset + length), batch, origin
 
-    def _with(self, batching: Batching) -> "Stream[Batch]":
+    def with_batching(self, batching: Batching) -> "Stream[Batch]":
+        """The same records, in batches of other lengths."""
         return Stream(
-            self.source, self.order, batch_size=batching.batch_size, remainder=batching.remainder
+            self.source,
+            self.order,
+            batch_size=batching.batch_size,
+            remainder=batching.remainder,
+            shard=self.shard,
+            record_ids=self.record_ids,
         )
+
+    @property
+    def _marks(self) -> list[Mark]:
+        remainder = self.batching.remainder
+        valid = [Mark.valid(remainder.valid)] if isinstance(remainder, Pad) else []
+        return valid if self.record_ids is None else [*valid, Mark.record_ids(self.record_ids)]
 
 
 def _settled_order(own: AbstractOrder | None, order: AbstractOrder | None) -> AbstractOrder:
@@ -235,41 +243,10 @@ def _traced(cursor: Cursor) -> Cursor:
     return Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
 
 
-def _with_field(fields: dict[str, PyTree], name: str, value: Array) -> dict[str, PyTree]:
-    own = copy.copy(fields)  # of its own type: an OrderedDict stays one
-    own[name] = value
-    return own
-
-
-def _misnamed(valid: str, fields: Mapping[object, PyTree]) -> str:
-    names = listed(repr(name) for name in fields)
-    return (
-        f'remainder="pad" adds a field `{valid}`, but the fields are named {names}, and names of '
-        "different types have no order; name them by strings, or choose another remainder."
-    )
-
-
 def _check_size(source: AbstractSource) -> None:
     if source.size > _MOST:
         raise ValueError(
             f"The source has {source.size} records; expected at most {_MOST}. Split it into "
             "smaller ones; of one long row of numbers, such as a file of tokens, read windows: "
             "dp.Windows(tokens, width, stride=width)."
-        )
-
-
-def _check_valid_field(row: PyTree, valid: str) -> None:
-    if not isinstance(row, dict):
-        one = isinstance(row, jax.ShapeDtypeStruct)
-        raise TypeError(
-            f'remainder="pad" adds a field `{valid}` to each batch, but the batches are '
-            f"{'single arrays' if one else f'of type {type(row).__name__}'}; pass the data as a "
-            "dict, or choose another remainder."
-        )
-    if any(not isinstance(name, str) for name in row):
-        raise TypeError(_misnamed(valid, row))
-    if valid in row:
-        raise ValueError(
-            f'remainder="pad" adds a field `{valid}`, which the data already have; rename theirs, '
-            f'or pass remainder=Pad("{valid}_row").'
         )
