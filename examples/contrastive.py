@@ -66,12 +66,16 @@ def contrast(encoder: Encoder, batch: Batch) -> Float[Array, ""]:
     likeness = compared @ compared.T / TEMPERATURE
     likeness = jnp.where(jnp.eye(2 * records, dtype=bool), -jnp.inf, likeness)
     other = jnp.roll(jnp.arange(2 * records), records)
-    return optax.softmax_cross_entropy_with_integer_labels(likeness, other).mean()
+    losses: Float[Array, " views"] = optax.softmax_cross_entropy_with_integer_labels(
+        likeness, other
+    )
+    return losses.mean()
 
 
 def train_step(
     encoder: Encoder, optimizer: nnx.Optimizer[Encoder], batch: Batch
 ) -> Float[Array, ""]:
+    loss: Float[Array, ""]
     loss, slopes = nnx.value_and_grad(contrast)(encoder, batch)
     optimizer.update(encoder, slopes)
     return loss

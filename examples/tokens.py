@@ -71,11 +71,13 @@ class GPT(nnx.Module):
 def bits(model: GPT, batch: Batch) -> Float[Array, " batch"]:
     """Bits for each byte of each window: what a code that the model makes would take."""
     losses = optax.softmax_cross_entropy_with_integer_labels(model(batch["seen"]), batch["next"])
-    return losses.mean(axis=1) / jnp.log(2.0)
+    a_byte: Float[Array, " batch"] = losses.mean(axis=1) / jnp.log(2.0)
+    return a_byte
 
 
 def train_step(model: GPT, optimizer: nnx.Optimizer[GPT], batch: Batch) -> Float[Array, ""]:
     """One step; the bits that the batch took before it."""
+    loss: Float[Array, ""]
     loss, slopes = nnx.value_and_grad(lambda model: bits(model, batch).mean())(model)
     optimizer.update(model, slopes)
     return loss

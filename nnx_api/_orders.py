@@ -99,7 +99,7 @@ def draw_seed(rngs: nnx.Rngs, stream: str) -> PRNGKeyArray:
 
 def _alike(old: dp.AbstractOrder, new: dp.AbstractOrder) -> bool:
     was, now = jax.tree.leaves(old), jax.tree.leaves(new)
-    return jax.tree.structure(old) == jax.tree.structure(new) and all(
+    return len({jax.tree.structure(old), jax.tree.structure(new)}) == 1 and all(
         x.shape == y.shape and x.dtype == y.dtype for x, y in zip(was, now, strict=True)
     )
 

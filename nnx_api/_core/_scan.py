@@ -60,9 +60,10 @@ class Loop:
         self._step_fn = step_fn
         self._everything = pipeline, modules, shared
         # What is no array in a carry, an activation function say, is static.
-        self._arrays, self._rest = (
-            eqx.partition(init_carry, eqx.is_array_like) if self._carries else (None, None)
-        )
+        self._arrays: PyTree = None
+        self._rest: PyTree = None
+        if self._carries:
+            self._arrays, self._rest = eqx.partition(init_carry, eqx.is_array_like)
         self._reading: Reading | None = None
 
     @property

@@ -121,7 +121,8 @@ def check_alike(sources: Mapping[str, AbstractSource]) -> None:
     """Refuse sources whose records differ from those of the first, by their names."""
     (first, model), *others = ((name, source.element_spec) for name, source in sources.items())
     for name, spec in others:
-        if jax.tree.structure(spec) != jax.tree.structure(model):
+        structures = {jax.tree.structure(spec), jax.tree.structure(model)}
+        if len(structures) > 1:
             raise ValueError(
                 f"{name} has records of {spec_text(spec)}, {first} of {spec_text(model)}; give all "
                 "of them the same fields."

@@ -195,11 +195,11 @@ def test_in_eval_what_draws_by_deterministic_is_the_identity_also_in_a_chain(pat
         batch_size=4,
         rngs=nnx.Rngs(0),
     )
-    pipeline.eval()
+    pipeline.eval()  # type: ignore[no-untyped-call]
     tapped = xs(pipeline.outputs("view")["view"])
     (_, batch), *_ = path(pipeline, 2)
     assert (tapped, xs(batch)) == ([0, 1, 2, 3], [0.125, 1.125, 2.125, 3.125])
-    pipeline.train()
+    pipeline.train()  # type: ignore[no-untyped-call]
     assert xs(path(pipeline, 2)[0][1]) != xs(batch)
 
 
@@ -210,6 +210,6 @@ def test_batch_statistics_are_kept_in_training_and_used_in_evaluation() -> None:
     assert mean[...] == 0.5 * 1.5
     for _ in pipeline.blocks(lambda batch: batch["x"], every=1):
         assert mean[...] == 0.5 * 0.75 + 0.5 * 5.5
-    pipeline.eval()
+    pipeline.eval()  # type: ignore[no-untyped-call]
     pipeline.scan(lambda batch: batch["x"])
     assert mean[...] == 0.5 * 0.75 + 0.5 * 5.5

@@ -98,6 +98,11 @@ def test_contrastive() -> None:
     assert "named rightly by 5 labels a class: 83.7% by pixels" in printed  # or it fails
 
 
+def test_imbalanced() -> None:
+    printed = run(EXAMPLES / "imbalanced.py", "--steps", "250")
+    assert "Balanced: a 9 is 10.0% of what was seen" in printed  # or it fails
+
+
 def test_augmentation_search(tmp_path: Path) -> None:
     options = "--epochs", "20", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)

@@ -68,7 +68,7 @@ def test_wide_numbers_equal_whole_ones(columns: list[tuple[int, ...]]) -> None:
 def test_every_pair_of_edges_is_divided() -> None:
     grid = np.array(np.meshgrid(EDGES, EDGES, EDGES[1:])).reshape(3, -1).astype(np.uint32)
     high, low, by = map(jnp.asarray, grid)
-    divided = map(numbers, _wide.divided(Wide(high, low), by))
+    divided = [numbers(x) for x in _wide.divided(Wide(high, low), by)]
     for x, d, *found in zip(numbers(Wide(high, low)), numbers(by), *divided, strict=True):
         assert tuple(found) == divmod(x, d)
 
@@ -77,4 +77,4 @@ def test_they_are_mapped_as_they_are_called() -> None:
     x = Wide(jnp.arange(5, dtype=jnp.uint32), jnp.full(5, 7, jnp.uint32))
     mapped = jax.jit(jax.vmap(_wide.divided, in_axes=(0, None)))(x, jnp.uint32(3))
     alone = _wide.divided(x, jnp.uint32(3))
-    assert list(map(numbers, mapped)) == list(map(numbers, alone))
+    assert [numbers(x) for x in mapped] == [numbers(x) for x in alone]
