@@ -1,9 +1,10 @@
-"""What flows: windows of a file, and views of a source, beside the same by hand or the whole.
+"""What flows: windows of a file, views of a source, orders, beside the same by hand or the plain.
 
 Windows: 64 of 1,024 tokens, shuffled, of a mapped file of 1 GB, beside NumPy's fancy gather and
 `jax.device_put` of the same starts from a permutation; and the anonymous memory that a process
 holds for it beyond what it held before. Views: 64 records of 32x32x3 uint8, shuffled, by a `scan`
-and by a loop over `dp.step`, beside the same batches of the whole source.
+and by a loop over `dp.step`, beside the same batches of the whole source. Orders: 64 of a million
+records of 256 bytes, by the same two, beside `Shuffled`; the weights are gone over once, before.
 """
 
 import sys
@@ -21,13 +22,13 @@ import dagrax.pure as dp
 
 BATCH, STEPS = 64, 100
 TOKENS, WIDTH = 2**28, 1024
-RECORDS = 16_384
+RECORDS, WEIGHTS = 16_384, 10**6
 
 
 def main() -> None:
     report = Report("flow", str(__doc__), rounds=15)
     report.say(str(__doc__))
-    for table in (windows, views):
+    for table in (windows, views, orders):
         table(report)
     report.save()
 
@@ -119,6 +120,39 @@ def views(report: Report) -> None:
         if (worst := max(row[-1] for row in rows if row[0] == way))
     ]
     report.table("Views", ["", "source", "us a batch", "/ whole"], rows, bounds)
+
+
+# Orders
+
+
+def orders(report: Report) -> None:
+    """Orders of a million records, beside a shuffle."""
+    rng, key = np.random.default_rng(0), jax.random.key(0)
+    source = dp.ArraySource({"image": rng.integers(0, 256, (WEIGHTS, 256), dtype=np.uint8)})
+    every = {
+        "`Shuffled`": dp.Shuffled(key),
+        "`Weighted`": dp.Weighted(key, rng.random(WEIGHTS)),
+        "`WithReplacement`": dp.WithReplacement(key),
+        "`Windowed`": dp.Windowed(key, 1000, 16),
+        "`Repeat`": dp.Repeat(dp.Shuffled(key), 4),
+        "`Balanced`": dp.Balanced(key, np.arange(WEIGHTS) % 10),
+    }
+    streams = {
+        name: dp.Stream(source, order, batch_size=BATCH, remainder="drop")
+        for name, order in every.items()
+    }
+    rows: list[list[Any]] = []
+    for way, run in {"step": stepped, "scan": scanned}.items():
+        runs = {name: run(stream) for name, stream in streams.items()}
+        us = {n: x.median / STEPS * 1e6 for n, x in measure(runs, report.rounds).items()}
+        rows += [[way, name, us[name], us[name] / us["`Shuffled`"]] for name in every]
+    bounds = [
+        Bound(f"a {way} of `Weighted` / of `Shuffled`", 1.5, row[-1])
+        for way in ("step", "scan")
+        for row in rows
+        if row[:2] == [way, "`Weighted`"]
+    ]
+    report.table("Orders", ["", "order", "us a batch", "/ `Shuffled`"], rows, bounds)
 
 
 # Ways through a stream

@@ -31,9 +31,10 @@ class Alias(eqx.Module):
         """The records that these random bits fall to; `offset` is as for `settled`."""
         bucket, left = below(bits, jnp.uint32(self.slots.shape[0]))
         # A loop that looks up and computes at once is a loop over single numbers.
-        slots = self.slots.at[settled(bucket, offset)].get(mode="promise_in_bounds")
-        own, other = settled(slots, offset).T
-        return jnp.where(high_product(left, self.capacity) < own, bucket, other)
+        spot = high_product(left, self.capacity)
+        bucket, spot = settled(jnp.stack([bucket, spot]), offset)
+        slots = self.slots.at[bucket].get(mode="promise_in_bounds")
+        return jnp.where(spot < slots[:, 0], bucket, slots[:, 1])
 
 
 class _Shares(NamedTuple):
