@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterable, Mapping, Set
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 # By library and class, for these libraries are not imported here. `x` is what was passed.
@@ -44,7 +45,29 @@ def mend(value: object, called: str) -> str:
     return re.sub(r"\bx\b", called, _mend(value))
 
 
+def mend_to_source(value: object) -> str:
+    """What was expected in place of something that is no source, and the edit that makes one."""
+    if is_of_the_face(value):
+        return "a source of the core: write source.pure()[0]."
+    found = (
+        None if isinstance(value, np.ndarray | jax.Array | dict | list | tuple) else _known(value)
+    )
+    if found is None:
+        return "a source: write ArraySource(data)."
+    return f"a source, ArraySource(data). For the data, {found}."
+
+
+def is_of_the_face(value: object) -> bool:
+    """Whether it is a source as a module, which flattens like data."""
+    names = [(base.__module__.partition(".")[0], base.__name__) for base in type(value).__mro__]
+    return ("dagrax", "Source") in names
+
+
 def _mend(value: object) -> str:
+    return _known(value) or "write np.asarray(x), or take the arrays out of it"
+
+
+def _known(value: object) -> str | None:
     if isinstance(value, type):
         return f"pass the data, not the class {value.__name__}"
     for base in type(value).__mro__:
@@ -63,7 +86,7 @@ def _mend(value: object) -> str:
     return _collected(value)
 
 
-def _collected(value: object) -> str:
+def _collected(value: object) -> str | None:
     if isinstance(value, Set):
         return "a set has no order: write np.array(sorted(x))"
     stack = "jax.tree.map(lambda *rows: np.stack(rows), *{})"
@@ -71,4 +94,4 @@ def _collected(value: object) -> str:
         return f"read its records: {stack.format('(x[i] for i in range(len(x)))')}"
     if isinstance(value, Iterable):
         return f"collect its records: {stack.format('x')}"
-    return "write np.asarray(x), or take the arrays out of it"
+    return None

@@ -13,14 +13,14 @@ import numpy as np
 from .._text import valued
 
 Shares: TypeAlias = float | int | Sequence[float | int] | np.ndarray
-_CLOSE = 1e-9  # fractions that were typed add up to 1 but for rounding
+_CLOSE = 1e-6  # fractions that were typed add up to 1 but for rounding, of 32 bits too
 
 
 def ends_of(parts: Shares, size: int) -> list[int]:
     """Where the parts end among `size` records; of one bare number, it and the rest.
 
     **Errors:** TypeError for what is neither a fraction nor a count, and for both at once;
-    ValueError for more than the whole, for none, and for a part without records.
+    ValueError for parts that do not add up to the whole, for none, and for one without records.
     """
     given = parts.tolist() if isinstance(parts, np.ndarray) else parts
     several = isinstance(given, list | tuple)
@@ -35,10 +35,9 @@ def ends_of(parts: Shares, size: int) -> list[int]:
         )
     _check_signs(parts, own)
     if all(counted):
-        ends = _of_counts([int(x) for x in own], size)
+        ends = _of_counts([int(x) for x in own], size, several)
     else:
-        ends = _of_fractions([float(x) for x in own], size)
-    ends = ends if several else [*ends, size]
+        ends = _of_fractions([float(x) for x in own], size, several)
     for index, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if end <= start:
             raise ValueError(
@@ -63,21 +62,44 @@ def _check_signs(parts: Shares, own: Sequence[float | int]) -> None:
             )
 
 
-def _of_counts(counts: Sequence[int], size: int) -> list[int]:
-    ends = list(itertools.accumulate(counts))
-    if ends[-1] > size:
+def _of_counts(counts: list[int], size: int, several: bool) -> list[int]:
+    *ends, total = itertools.accumulate(counts)
+    if several and total != size:
+        rest = size - sum(counts[:-1]) if total > size else size - total
+        whole = [*counts[:-1], rest] if total > size else [*counts, rest]
         raise ValueError(
-            f"parts are {ends[-1]} records together, but the source has {size}; expected at most "
-            "as many."
+            f"parts are {counts}, {total} records together, but the source has {size}; expected "
+            f"counts that add up to it{_such_as(whole)}."
         )
-    return ends
+    if total > size:
+        raise ValueError(
+            f"parts are {total}, but the source has {size} records; expected fewer: a count for "
+            "one view, whose rest is the other."
+        )
+    return [*ends, size] if several else [total, size]
 
 
-def _of_fractions(fractions: Sequence[float], size: int) -> list[int]:
-    totals = list(itertools.accumulate(fractions))
-    if totals[-1] > 1 + _CLOSE:
+def _of_fractions(fractions: list[float], size: int, several: bool) -> list[int]:
+    *totals, total = itertools.accumulate(fractions)
+    ends = [min(size, int(end * size + 0.5)) for end in totals]
+    if several and abs(total - 1) > _CLOSE:
+        rest = 1 - sum(fractions[:-1]) if total > 1 else 1 - total
+        whole = [*fractions[:-1], rest] if total > 1 else [*fractions, rest]
+        told = [float(f"{x:.6g}") for x in whole]
         raise ValueError(
-            f"parts add up to {totals[-1]:g}; expected fractions that add up to at most 1. (Counts "
-            "of records are ints.)"
+            f"parts are {fractions}, which add up to {total:g}; expected fractions that add up to "
+            f"1{_such_as(told)}. (Counts of records are ints.)"
         )
-    return [min(size, int(total * size + 0.5)) for total in totals]
+    if total > 1 + _CLOSE:
+        raise ValueError(
+            f"parts are {total:g}; expected a fraction below 1: a share for one view, whose rest "
+            "is the other. (Counts of records are ints.)"
+        )
+    return [*ends, size] if several else [int(total * size + 0.5), size]
+
+
+def _such_as(whole: list[int] | list[float]) -> str:
+    if whole[-1] <= 0:
+        return ""
+    single = f", or {whole[0]} alone for a view and the rest" if len(whole) == 2 else ""
+    return f": dp.split(source, {whole}){single}"

@@ -15,6 +15,7 @@ from jaxtyping import Array, PyTree, Shaped, UInt32
 
 from .._text import of_type
 from ._fields import fields
+from ._foreign import is_of_the_face, mend_to_source
 from ._gather import gathered
 from ._order import AbstractOrder
 from ._staging import staged
@@ -70,7 +71,7 @@ class AbstractSource(eqx.Module, Generic[Batch]):
 def check_source(name: str, source: object) -> None:
     """Refuse what is no source. **Errors:** TypeError."""
     if not isinstance(source, AbstractSource):
-        raise TypeError(of_type(name, source, "a source: write ArraySource(data)."))
+        raise TypeError(of_type(name, source, mend_to_source(source)))
 
 
 def check_part(name: str, source: object) -> None:
@@ -92,8 +93,8 @@ class ArraySource(AbstractSource[Batch]):
 
     A file mapped for reading, such as `np.load(path, mmap_mode="r")`, is read where it lies as the
     batches ask for it, on a CPU, if it is contiguous, of a dtype that JAX keeps, and starts at a
-    multiple of 64 bytes, as what `np.save` writes does. If it has to be copied, and is of a
-    megabyte or more, a warning names it.
+    multiple of 64 bytes, as what `np.save` writes does. If it has to be copied, a warning names it
+    and what saves the copy: for a part of a file, a view of the whole.
 
     **Errors:** ValueError for no leaves, zero records, leading axes of different length, numbers
     too large, fields on different devices; TypeError for anything else than arrays of numbers.
@@ -103,7 +104,7 @@ class ArraySource(AbstractSource[Batch]):
     data: PyTree[Shaped[Array, "records ..."]]
 
     def __init__(self, data: PyTree):
-        if isinstance(data, AbstractSource):
+        if isinstance(data, AbstractSource) or is_of_the_face(data):
             raise TypeError(
                 f"data is of type {type(data).__name__}, a source already; pass it as it is."
             )

@@ -91,15 +91,15 @@ def split(
 ) -> tuple[Subset[Batch], ...]:
     """Views that share the records of a source among them: `train, valid = split(source, 0.8)`.
 
-    - `parts`: one fraction or count for two views, it and the rest; or one for each view, as
-      `[0.8, 0.1, 0.1]` or `[800, 200]`. What they leave of the whole is in no view. Fractions are
-      of the size, rounded where the views meet.
+    - `parts`: one fraction or count for two views, it and the rest; or a list with one for each
+      view, `[0.8, 0.1, 0.1]` or `[800, 200]`, that adds up to the whole. Fractions are of the
+      size, rounded where the views meet.
     - `key`: without one the views are contiguous, in the order of the source. With one they are
       random (elsewhere: `torch.utils.data.random_split`, `train_test_split`), each in a random
       order, and hold no table of their records.
 
-    **Errors:** TypeError for what is neither a fraction nor a count; ValueError for more than the
-    whole, and for a view without records.
+    **Errors:** TypeError for what is neither a fraction nor a count; ValueError for a list that
+    does not add up to the whole, and for a view without records.
     """
     check_part("source", source)
     size = source.size

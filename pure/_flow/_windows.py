@@ -6,6 +6,7 @@ documents, from how many each has. What may enter is judged in `_fields`, as for
 
 import operator
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 import equinox as eqx
@@ -18,7 +19,9 @@ from jaxtyping import Array, Integer, PyTree, Shaped, UInt32
 from .._text import of_type, valued
 from ._apart import settled
 from ._fields import fields
+from ._foreign import is_of_the_face
 from ._gather import sliced
+from ._mapped import view_of_windows
 from ._source import AbstractSource, Batch
 from ._staging import staged
 
@@ -71,7 +74,7 @@ class Windows(AbstractSource[Batch]):
     ):
         self.width, self.stride = _count("width", width), _count("stride", stride)
         self.axis_name = _name(axis_name)
-        if isinstance(data, AbstractSource):
+        if isinstance(data, AbstractSource) or is_of_the_face(data):
             raise TypeError(
                 f"data is of type {type(data).__name__}, a source already; pass the long array "
                 "itself."
@@ -81,7 +84,10 @@ class Windows(AbstractSource[Batch]):
         _check_length(found[0].name, length, self.width)
         offsets = None if boundaries is None else _offsets(boundaries, length)
         self.documents, self._size = _laid_out(offsets, length, self.width, self.stride)
-        held = [x if isinstance(x := f.array, jax.Array) else staged(f.name, x) for f in found]
+        view = partial(_shown, width=self.width, stride=self.stride, plain=boundaries is None)
+        held = [
+            x if isinstance(x := f.array, jax.Array) else staged(f.name, x, view) for f in found
+        ]
         self.data = jax.tree.unflatten(structure, held)
 
     @property
@@ -113,6 +119,10 @@ class Windows(AbstractSource[Batch]):
         document = jnp.searchsorted(totals, ids, side="right")
         before = jnp.where(document > 0, totals[document - 1], np.uint32(0))
         return settled(starts[document] + (ids - before) * stride, ids[0])
+
+
+def _shown(numbers: range, *, width: int, stride: int, plain: bool) -> str | None:
+    return view_of_windows(numbers, width, stride) if plain else None
 
 
 def _laid_out(

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import dagrax.pure as dp
+from dagrax.pure._flow._source import check_part, check_source
 from tests.plainly import told
 
 X = np.arange(4, dtype=np.int32)
@@ -27,6 +28,10 @@ def refusal(data: Any) -> tuple[type[Exception], str]:
     with pytest.raises((TypeError, ValueError)) as error:
         dp.ArraySource(data)
     return error.type, str(error.value)
+
+
+def exactly(text: str) -> str:
+    return f"^{re.escape(text)}$"
 
 
 def of_library(module: str, name: str, *bases: type) -> Any:
@@ -288,6 +293,23 @@ def test_item_25_what_is_no_array_is_refused_by_its_type_unread(
         kind in ("str", "bytes")  # a list of strings is told as one
     )
     assert refusal({"meta": {"y": make(tmp_path)}}) == (TypeError, f"Field `meta/y`{text}")
+
+
+@pytest.mark.parametrize(("make", "kind", "mend"), KINDS.values(), ids=KINDS)
+def test_what_is_no_array_is_no_array_for_windows_and_no_source_among_others(
+    make: Callable[[Path], Any], kind: str, mend: str, tmp_path: Path
+) -> None:
+    value = make(tmp_path)
+    own = re.sub(r"\bx\b", "data", mend)
+    text = f"data is of type {kind}; {EXPECTED}{own}."
+    with pytest.raises(TypeError, match=exactly(text)):
+        dp.Windows(value, 2)
+    source = f"a source, ArraySource(data). For the data, {mend}."
+    if mend.endswith("or take the arrays out of it"):
+        source = "a source: write ArraySource(data)."
+    for check in (check_part, check_source):
+        with pytest.raises(TypeError, match=exactly(f"a is of type {kind}; expected {source}")):
+            check("a", value)
 
 
 @pytest.mark.parametrize("data", [[1, 2], (3.0,), [[1, 2], [3]], [np.float32(1)], [True]], ids=str)

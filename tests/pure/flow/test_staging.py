@@ -1,6 +1,7 @@
 """How a source holds arrays of NumPy: in memory of its own, copied once, or in a mapped file."""
 
 import mmap
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,7 @@ def test_a_jax_array_is_held_as_it_is() -> None:
 on_a_cpu = pytest.mark.skipif(
     jax.default_backend() != "cpu", reason="other devices have memory of their own"
 )
+windows_of = np.lib.stride_tricks.sliding_window_view
 LARGE = np.arange(2**18 * 12, dtype=np.int32).reshape(2**18, 12)  # 12.6 MB, of 48 bytes a record
 
 
@@ -74,6 +76,7 @@ LARGE = np.arange(2**18 * 12, dtype=np.int32).reshape(2**18, 12)  # 12.6 MB, of 
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mapped")
     np.save(folder / "native.npy", LARGE)
+    np.save(folder / "row.npy", LARGE.reshape(-1))
     np.save(folder / "fortran.npy", np.asfortranarray(LARGE))
     np.save(folder / "swapped.npy", LARGE.astype(">i4"))
     np.save(folder / "wide.npy", LARGE.astype(np.int64))
@@ -125,35 +128,47 @@ def test_items_26_and_46_a_file_that_jax_can_read_is_read_where_it_lies(
 
 FOR_WRITING = 'the file is mapped for writing; map it for reading: np.load(path, mmap_mode="r")'
 STRIDED = (
-    "it is a strided part or a window of the file; pass the whole array and cut it in a stage, or "
-    "save the part to a file of its own"
+    "its records are strided parts of those of the file; pass them whole and cut or transpose the "
+    "batch in a stage, or save np.ascontiguousarray(x)"
+)
+VIEW = (
+    "pass the whole file and make a view of it, dp.Subset(dp.ArraySource(x), range({0})), or "
+    "source[range({0})] of a module"
 )
 
 
 def windows(files: Path) -> Any:
-    return np.lib.stride_tricks.sliding_window_view(mapped(files)[:10_000, 0], 100)
+    return windows_of(mapped(files)[:10_000, 0], 100)
 
 
 TOLD: dict[str, tuple[Callable[[Path], Any], int, str]] = {
     "a part that starts askew": (
         lambda files: mapped(files)[1:],
         13,
-        "it starts 48 bytes past a multiple of 64; start it at a multiple of 4 records of the "
-        "file, or save the part to a file of its own",
+        "it starts 48 bytes past a multiple of 64; start it at a multiple of 4 records, or "
+        + VIEW.format("1, 262144"),
     ),
     "a part of records of 4 bytes": (
         lambda files: mapped(files).reshape(-1)[5:],
         13,
-        "it starts 20 bytes past a multiple of 64; start it at a multiple of 16 records of the "
-        "file, or save the part to a file of its own",
+        "it starts 20 bytes past a multiple of 64; start it at a multiple of 16 records, or save "
+        "the part to a file of its own",
     ),
     "a file with a header of 7 bytes": (
         lambda files: np.memmap(files / "raw.bin", np.int32, "r", 7, LARGE.shape),
         13,
         "it starts 7 bytes past a multiple of 64; save it by np.save",
     ),
-    "every other record": (lambda files: mapped(files)[::2], 6, STRIDED),
-    "backwards": (lambda files: mapped(files)[::-1], 13, STRIDED),
+    "every other record": (
+        lambda files: mapped(files)[::2],
+        6,
+        "it is a strided part of the file; " + VIEW.format("0, 262144, 2"),
+    ),
+    "backwards": (
+        lambda files: mapped(files)[::-1],
+        13,
+        "it is a strided part of the file; " + VIEW.format("262143, -1, -1"),
+    ),
     "some columns": (lambda files: mapped(files)[:, :3], 3, STRIDED),
     "axes in another order": (lambda files: mapped(files).reshape(-1, 3, 4).mT, 13, STRIDED),
     "one record many times": (
@@ -161,11 +176,21 @@ TOLD: dict[str, tuple[Callable[[Path], Any], int, str]] = {
         5,
         STRIDED,
     ),
-    "windows": (windows, 4, STRIDED),
+    "windows of a column": (windows, 4, STRIDED),
+    "windows": (
+        lambda files: windows_of(mapped(files, "row"), 100)[:10_000],
+        4,
+        "it is windows of the file; write dp.Windows(x, 100)",
+    ),
+    "windows with a stride": (
+        lambda files: windows_of(mapped(files, "row")[1:], 100)[:30_000:3],
+        4,
+        "it is windows of the file; write dp.Windows(x, 100, stride=3)",
+    ),
     "Fortran order": (
         lambda files: mapped(files, "fortran"),
         13,
-        "it is in Fortran order; save np.ascontiguousarray(x)",
+        "the file is in Fortran order; save np.ascontiguousarray(x)",
     ),
     "other byte order": (
         lambda files: mapped(files, "swapped"),
@@ -205,12 +230,53 @@ def test_items_26_and_46_a_copy_of_a_mapped_file_is_told_with_its_field_size_and
         assert data[1].tolist() == LARGE[1].tolist()
 
 
-@pytest.mark.parametrize("make", [make for make, _, _ in TOLD.values()], ids=TOLD)
-def test_less_than_a_megabyte_of_a_mapped_file_is_copied_without_a_word(
-    files: Path, make: Callable[[Path], Any]
+@pytest.mark.parametrize(
+    ("rows", "size"), [(1, "48 bytes"), (100, "5 kB")], ids=["bytes", "kilobytes"]
+)
+def test_a_small_copy_of_a_mapped_file_is_told_too(files: Path, rows: int, size: str) -> None:
+    with pytest.warns(UserWarning, match=f"mapped file, but its {size} are copied into memory"):
+        dp.ArraySource(mapped(files)[1 : 1 + rows])
+
+
+WINDOWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any], str]] = {
+    "a part": (lambda x: x[20:1000], {}, "dp.Subset(dp.Windows(x, 8), range(20, 993))"),
+    "a part by strides": (
+        lambda x: x[20:1000],
+        {"stride": 4},
+        "dp.Subset(dp.Windows(x, 8, stride=4), range(5, 249))",
+    ),
+    "a part between strides": (lambda x: x[20:], {"stride": 3}, "save the part to a file"),
+    "documents": (lambda x: x[20:], {"boundaries": [50]}, "save the part to a file"),
+    "every other number": (lambda x: x[::2], {}, "save np.ascontiguousarray(x)"),
+}
+
+
+@pytest.mark.parametrize(("cut", "options", "mend"), WINDOWS.values(), ids=WINDOWS)
+def test_windows_of_a_part_of_a_mapped_file_name_the_view_of_the_whole_if_there_is_one(
+    files: Path, cut: Callable[[Any], Any], options: dict[str, Any], mend: str
 ) -> None:
-    array = make(files)[:1000]
-    np.testing.assert_array_equal(held(array), array)
+    row = mapped(files, "row")
+    with pytest.warns(UserWarning) as heard:
+        copied = dp.Windows(cut(row), 8, **options)
+    told = str(heard[0].message)
+    assert mend in told
+    if mend.startswith("dp."):
+        view = eval(mend, {"dp": dp, "x": row})
+        places = jnp.arange(view.size, dtype=jnp.uint32)
+        np.testing.assert_array_equal(view.rows(places), copied.rows(places))
+
+
+@pytest.mark.parametrize("part", [slice(1, 900), slice(0, 1000, 2), slice(900, 99, -3)], ids=str)
+def test_the_view_that_a_warning_names_shows_the_same_records_and_copies_nothing(
+    files: Path, part: slice
+) -> None:
+    whole = mapped(files)
+    with pytest.warns(UserWarning) as heard:
+        copied = dp.ArraySource(whole[part])
+    named = re.findall(r"dp\.Subset\(.*?\)\)", str(heard[0].message))
+    view = eval(named[0], {"dp": dp, "x": whole})
+    places = jnp.arange(copied.size, dtype=jnp.uint32)
+    np.testing.assert_array_equal(view.rows(places), copied.data)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +326,11 @@ def test_item_46_a_mapped_file_that_goes_to_another_device_is_told(files: Path) 
             "Field `x` lies in a mapped file, but its 13 MB are copied to cuda:0, which cannot "
             "read a file. (To copy it without this warning, pass np.array(x).)",
         ),
-        calls[1]: ("nothing", ""),
+        calls[1]: (
+            "UserWarning",
+            "Field `x` lies in a mapped file, but its 48 kB are copied to cuda:0, which cannot "
+            "read a file. (To copy it without this warning, pass np.array(x).)",
+        ),
         f"dp.ArraySource(np.array({whole}))": ("nothing", ""),
     }
 

@@ -72,8 +72,8 @@ def test_a_view_holds_the_arrays_of_the_whole() -> None:
         (18, [18, 5], None),
         ([0.8, 0.2], [18, 5], KEY),
         ((0.5, 0.25, 0.25), [12, 5, 6], None),
-        (np.array([0.5, 0.1]), [12, 2], None),
-        ([5, 6], [5, 6], None),
+        (np.array([0.6, 0.3, 0.1], np.float32), [14, 7, 2], None),
+        ([5, 18], [5, 18], None),
     ],
     ids=str,
 )
