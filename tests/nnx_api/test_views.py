@@ -119,3 +119,11 @@ def test_a_source_of_the_core_is_one_of_the_face() -> None:
         ("source", "records", "data", name) for name in ("bits", "id", "x")
     ]
     assert jax.tree.leaves(nnx.state(over(source).checkpoint(), Records)) == []
+
+
+def test_a_view_tells_the_ids_of_its_records_in_the_whole() -> None:
+    view = memory()[[7, 3, 11]]
+    assert view.ids.tolist() == [7, 3, 11]
+    assert view[[2, 0]].ids.tolist() == [11, 7]
+    again = ArraySource(source=view.pure()[0], order=dp.Weighted(KEY, (view.ids == 3) * 1.0))
+    assert over(again, record_ids="record").step()["record"].tolist() == [3, 3, 3]
