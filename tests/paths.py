@@ -95,6 +95,13 @@ def by_scan_with_a_carry(pipeline: Driven, count: int) -> Steps:
     return unstacked(pipeline, count, ys)
 
 
+def by_blocks(pipeline: Pipeline, count: int) -> Steps:
+    steps: Steps = []
+    for ys in pipeline.blocks(_same, every=2, length=count):
+        steps += unstacked(pipeline, min(2, count - len(steps)), ys)
+    return steps
+
+
 def by_step_in_jit(pipeline: Pipeline, count: int) -> Steps:
     step = nnx.jit(lambda pipeline: pipeline.step())
     steps: Steps = []

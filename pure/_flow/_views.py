@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Integer, PRNGKeyArray, PyTree, UInt32
 
-from .._random._keys import check_key
-from ._apart import settled
+from ._apart import settled, start_of
 from ._places import AbstractPlaces, chosen, marked, part
 from ._shares import Shares, ends_of
 from ._source import AbstractSource, Batch, check_part
@@ -64,11 +62,6 @@ class Subset(AbstractSource[Batch]):
         return self.source.annotation
 
     @property
-    def ids(self) -> UInt32[Array, " records"]:
-        """The ids that the whole gives to these records: `labels[view.ids]` are their labels."""
-        return self.record_ids(jnp.arange(self.size, dtype=jnp.uint32))
-
-    @property
     def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of one record, those of the whole."""
         return self.source.element_spec
@@ -76,7 +69,7 @@ class Subset(AbstractSource[Batch]):
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         # A stream asks the whole instead. The places are found once, or XLA would find that of a
         # record anew for each of its numbers.
-        return self.whole.rows(settled(self.places(ids), ids[0]))
+        return self.whole.rows(settled(self.places(ids), start_of(ids)))
 
     def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
         """The ids by which these records draw in the whole."""
@@ -109,8 +102,6 @@ def split(
     does not add up to the whole, and for a view without records.
     """
     check_part("source", source)
-    if key is not None:
-        check_key("key", key)
     size = source.size
     ends = ends_of(parts, size)
     return tuple(

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Integer, PyTree, Shaped, UInt32
 
 from .._text import of_type, valued
-from ._apart import settled
+from ._apart import settled, start_of
 from ._fields import fields
 from ._foreign import is_of_the_face
 from ._gather import sliced
@@ -118,7 +118,7 @@ class Windows(AbstractSource[Batch]):
         starts, totals = self.documents.starts, self.documents.totals
         document = jnp.searchsorted(totals, ids, side="right")
         before = jnp.where(document > 0, totals[document - 1], np.uint32(0))
-        return settled(starts[document] + (ids - before) * stride, ids[0])
+        return settled(starts[document] + (ids - before) * stride, start_of(ids))
 
 
 def _shown(numbers: range, *, width: int, stride: int, plain: bool) -> str | None:
