@@ -72,9 +72,16 @@ class View(Source[Batch]):
         self.of = of
         self.places = nnx.data(held(places))
 
+    @property
+    def ids(self) -> np.ndarray:
+        """The ids that the whole gives to these records: `labels[view.ids]` are their labels."""
+        return np.asarray(self._shown().ids)
+
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
-        source, order = self.of.pure()
-        return dp.Subset(source, values(self.places, "source.places")), order
+        return self._shown(), self.of.pure()[1]
+
+    def _shown(self) -> dp.Subset[Batch]:
+        return dp.Subset(self.of.pure()[0], values(self.places, "source.places"))
 
 
 def _is_mask(ids: object) -> TypeGuard[Mask]:

@@ -20,10 +20,11 @@ from ._flow._carry import check_carry
 from ._flow._stream import Stream
 from ._graph._pipeline import Output, Pipeline, evaluate, output_failure
 from ._graph._stage import signature_text
+from ._random._keys import check_key
 from ._random._origin import Origin
 from ._static._call import called
 from ._static._parts import Arrays, Memo, parts_of
-from ._text import spec_text
+from ._text import of_type, spec_text
 
 _PLAIN = (jax.Array, dict, tuple, list)
 _In = TypeVar("_In")
@@ -60,7 +61,7 @@ def step(
     `"partial"` policy gives a short last batch. `key` is needed where a stage draws.
     **Errors:** those of `Stream.take` and `apply`; ValueError where epochs end.
     """
-    check_cursor(cursor)
+    _check_given(pipeline, stream, cursor, key)
     if cursor.is_traced:
         cursor, batch, origin = stream.take(cursor)
         return cursor, through(pipeline, stream, batch, origin, key)
@@ -82,7 +83,7 @@ def epoch(
     there. A short last batch under `"partial"` costs a compilation of its own. **Errors:** those of
     `step`; TypeError for a cursor inside a trace.
     """
-    check_cursor(cursor)
+    _check_given(pipeline, stream, cursor, key)
     if cursor.is_traced:
         raise TypeError(
             "cursor is traced (jit, scan, vmap), where it is no number that a Python loop could "
@@ -138,7 +139,7 @@ def scan(
     for a body that cannot be called with `(carry, batch)`; ValueError where epochs end.
     """
     check_length(length)
-    check_cursor(cursor)
+    _check_given(pipeline, stream, cursor, key)
     check_callable(body, ("carry", "batch"))
     memo, batching, after = pipeline.memo, stream.batching, None
     at: _Place = cursor
@@ -154,6 +155,18 @@ def scan(
     if after is not None:
         _remember(memo, {(epoch, offset): at, after.as_ints(): end})
     return after or Cursor(end[0], end[1]), carried.together(arrays), ys
+
+
+def _check_given(pipeline: object, stream: object, cursor: object, key: object) -> None:
+    if not isinstance(pipeline, Pipeline):
+        expected = "a pipeline of the core: write Pipeline.linear([stage, …]), or from_dag."
+        raise TypeError(of_type("pipeline", pipeline, expected))
+    if not isinstance(stream, Stream):
+        expected = "a stream: write Stream(ArraySource(data), batch_size=32)."
+        raise TypeError(of_type("stream", stream, expected))
+    check_cursor(cursor)
+    if key is not None:
+        check_key("key", key)
 
 
 def _scanned(

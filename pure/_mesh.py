@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 _Tree = TypeVar("_Tree")
@@ -42,6 +42,25 @@ def rows_of(array: Array, ids: Array) -> NamedSharding | None:
     axes = (names,) if isinstance(names, str) else names or ()
     divided = ids.shape[0] % math.prod(sharding.mesh.shape[axis] for axis in axes) == 0
     return NamedSharding(sharding.mesh, PartitionSpec(names if divided else None, *others))
+
+
+def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
+    """The mesh with an Explicit axis on which arrays of a tree lie, None for none."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array):
+            mesh = jax.typeof(leaf).sharding.mesh
+            if AxisType.Explicit in mesh.axis_types:
+                return mesh
+    return None
+
+
+def laid_as(array: Array, model: Array) -> Array:
+    """An array in a trace, spread as another of its shape on the same mesh."""
+    own, its = (jax.typeof(x).sharding for x in (array, model))
+    if its.mesh.empty or own == its:
+        return array
+    spread: Array = jax.sharding.reshard(array, its)
+    return spread
 
 
 def entry(array: Array, index: int | Int[Array, ""]) -> Array:

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
+from .._random._keys import check_key
 from .._text import listed, of_type
 from ._apart import settled, start_of
 from ._order import AbstractOrder, check_size
@@ -59,9 +60,13 @@ class Balanced(AbstractOrder):
         labels: ArrayLike | Iterable[str],
         classes: Iterable[int | str] | None = None,
     ):
+        check_key("key", key)
         known = _judged(labels)
         found, inverse, counts = np.unique(known, return_inverse=True, return_counts=True)
         if classes is not None:
+            if not isinstance(classes, Iterable):
+                expected = "the labels that there should be: write range(10)."
+                raise TypeError(of_type("classes", classes, expected))
             _check_classes(found.tolist(), list(classes))
         grids = zip(*(Grid.of(int(count)) for count in counts), strict=True)
         self.key = key
@@ -124,8 +129,11 @@ def _judged(labels: ArrayLike | Iterable[str]) -> np.ndarray:
         )
     known = np.asarray(labels)
     if known.dtype.kind not in "iubUS":
-        expected = "integers or strings, one for each record."
-        raise TypeError(of_type("labels", labels, expected))
+        mend = "labels.astype(str)" if known.dtype.kind in "OT" else "labels.astype(int)"
+        raise TypeError(
+            f"labels are of dtype {known.dtype}; expected integers or strings, one for each "
+            f"record: write {mend}."
+        )
     if known.ndim != 1 or known.size == 0:
         raise ValueError(
             f"labels has shape {known.shape}; expected one axis, with a label for each record."

@@ -3,12 +3,12 @@
 What is drawn by them is not known here.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from .._random._fast_key import threefry
+from .._random._keys import words_of
 from ._wide import Wide, high_product, plus, product, wide
 
 _ORDER = np.uint32(3)  # what the words are for: the draws of a fast key have 0 to 2
@@ -19,7 +19,7 @@ def words_at(
     key: PRNGKeyArray, epoch: UInt32[Array, ""], positions: UInt32[Array, " batch"]
 ) -> Wide:
     """64 random bits for each position."""
-    first, second, *more = jax.random.key_data(key).reshape(-1)
+    first, second, *more = words_of(key)
     for word in (*more, epoch):
         first, second = threefry(jnp.stack([first, second]), word, _ORDER)
     return Wide(*threefry(jnp.stack([first, second]), positions, _WORDS))

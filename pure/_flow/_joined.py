@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree, UInt32
 
-from .._mesh import alike
+from .._mesh import alike, explicit_mesh, laid_as
 from .._text import of_type, path_text, spec_text, valued
 from ._source import AbstractSource, Batch, check_part
 
@@ -22,7 +22,8 @@ class Concat(AbstractSource[Batch]):
     sources cost little and hundreds much.
 
     **Errors:** TypeError for anything but a list of sources, and for records of other dtypes, for
-    nothing is promoted; ValueError for no sources, and for records of other fields or shapes.
+    nothing is promoted; ValueError for no sources, and for records of other fields or shapes, or
+    on another mesh.
     """
 
     sources: tuple[AbstractSource[Batch], ...]
@@ -36,6 +37,7 @@ class Concat(AbstractSource[Batch]):
         for name, source in zip(names, sources, strict=True):
             check_part(name, source)
         check_alike(dict(zip(names, sources, strict=True)))
+        _check_meshes(dict(zip(names, sources, strict=True)))
         self.sources = tuple(sources)
 
     @property
@@ -140,10 +142,22 @@ def check_alike(sources: Mapping[str, AbstractSource]) -> None:
                 )
 
 
+def _check_meshes(sources: Mapping[str, AbstractSource]) -> None:
+    found = {name: mesh for name, source in sources.items() if (mesh := explicit_mesh(source))}
+    first = next(iter(found), "")
+    for name, mesh in found.items():
+        if mesh != found[first]:
+            told, its = (dict(x.shape) for x in (mesh, found[first]))
+            raise ValueError(
+                f"{name} lies on a mesh of {told}, {first} on one of {its}; put all of them on one "
+                "mesh: jax.device_put(data, sharding)."
+            )
+
+
 def _where(flags: Array, rows: Batch, others: Batch) -> Batch:
     def chosen(x: Array, y: Array) -> Array:
-        own = alike(flags, x).reshape(-1, *[1] * (x.ndim - 1))
-        return jnp.where(own, x, y)
+        own = alike(flags, y).reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.where(own, laid_as(x, y), y)
 
     together: Batch = jax.tree.map(chosen, rows, others)
     return together

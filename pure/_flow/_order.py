@@ -6,10 +6,13 @@ Computed in the graph, for the positions asked for, without a table. Batches are
 import abc
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
-from .._text import valued
+from .._random._keys import check_key
+from .._text import spec_text, valued
 from ._permutation import Grid, permuted, round_keys, rounds
 
 _MOST = 2**31 - 1
@@ -80,6 +83,9 @@ class Shuffled(AbstractOrder):
 
     key: PRNGKeyArray
 
+    def __check_init__(self) -> None:
+        check_key("key", self.key)
+
     def ids(
         self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
     ) -> UInt32[Array, "batch"]:
@@ -109,6 +115,18 @@ def positions_of(order: AbstractOrder, size: int) -> int:
     if many > _MOST:
         raise ValueError(f"{name} is {many}; expected at most {_MOST}.")
     return many
+
+
+def checked_ids(order: AbstractOrder, ids: object, length: int) -> UInt32[Array, " batch"]:
+    """The ids that an order gave for so many positions. **Errors:** TypeError for anything else."""
+    whole = isinstance(ids, jax.Array) and jnp.issubdtype(ids.dtype, np.integer)
+    if not isinstance(ids, jax.Array) or not whole or ids.shape != (length,):
+        shown = spec_text(ids) if isinstance(ids, jax.Array) else f"of type {type(ids).__name__}"
+        raise TypeError(
+            f"What `{type(order).__name__}.ids` returned is {shown}; expected u32[{length}]: for "
+            "each of the positions that it was given, the id of the record that stands there."
+        )
+    return ids.astype(jnp.uint32)
 
 
 def check_natural(name: str, value: object) -> None:

@@ -9,10 +9,11 @@ with Arbitrary Finite Domains", CT-RSA 2002; not for cryptography. Nothing of ep
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, UInt32
+
+from .._random._keys import words_of
 
 Word = UInt32[Array, "..."] | np.uint32 | int
 Words = UInt32[Array, "..."]
@@ -49,7 +50,7 @@ def round_keys(key: PRNGKeyArray, epoch: UInt32[Array, ""], count: int) -> Round
     """Two words for each round."""
     # By the same hash: on a CPU, threefry would take longer than the order of a batch.
     keys = jnp.arange(1, 2 * count + 1, dtype=jnp.uint32) * np.uint32(0x9E3779B9)
-    for word in (*jax.random.key_data(key).reshape(-1), epoch):
+    for word in (*words_of(key), epoch):
         keys = hashed(keys ^ word)
     return keys.reshape(count, 2)
 

@@ -12,7 +12,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float32, PRNGKeyArray, Shaped, UInt32
 
-from .._text import of_type, valued
+from .._random._keys import check_key
+from .._text import valued
 from ._alias import Alias, alias
 from ._apart import start_of
 from ._chance import below, words_at
@@ -27,6 +28,9 @@ class WithReplacement(AbstractOrder):
     """
 
     key: PRNGKeyArray
+
+    def __check_init__(self) -> None:
+        check_key("key", self.key)
 
     def ids(
         self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
@@ -71,6 +75,7 @@ class Weighted(AbstractOrder):
     weights: Alias | Shaped[Array, "..."]
 
     def __init__(self, key: PRNGKeyArray, weights: ArrayLike | Sequence[int | float] | Alias):
+        check_key("key", key)
         self.key = key
         self.weights = weights if isinstance(weights, Alias) else alias(_judged(weights))
 
@@ -80,7 +85,7 @@ class Weighted(AbstractOrder):
         if count != size:
             raise ValueError(
                 f"weights has {count} entries, but the source has {size} records; expected one "
-                "weight for each record."
+                "weight for each record. Those of a view are weights[view.ids]."
             )
 
     def ids(
@@ -104,7 +109,10 @@ def _judged(weights: ArrayLike | Sequence[int | float]) -> Float32[Array, " reco
     given = weights if isinstance(weights, jax.Array) else np.asarray(weights)
     kinds = (np.bool_, np.integer, np.floating)
     if not any(jnp.issubdtype(given.dtype, kind) for kind in kinds):
-        raise TypeError(of_type("weights", weights, "an array of one number for each record."))
+        raise TypeError(
+            f"weights are of dtype {given.dtype}; expected one number for each record: write "
+            "np.asarray(weights, np.float32)."
+        )
     if given.ndim != 1 or given.shape[0] == 0:
         raise ValueError(
             f"weights has shape {given.shape}; expected one axis, with a weight for each record."

@@ -15,10 +15,10 @@ from jaxtyping import Array, Bool, PyTree, UInt32
 from .._channels_last import canonical
 from .._random._origin import Origin
 from ._apart import apart, settled
-from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_length
+from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_cursor, check_length
 from ._carry import check_carry
 from ._marks import Mark, check_marks, kept, marked
-from ._order import AbstractOrder, Sequential, positions_of
+from ._order import AbstractOrder, Sequential, checked_ids, positions_of
 from ._shard import Shard, checked_shard, part_of
 from ._source import AbstractSource, Batch, check_source
 
@@ -147,8 +147,9 @@ class Stream(eqx.Module, Generic[Batch]):
 
     def _places(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""]) -> _Places:
         order, size = self.order, self.source.size
+        ids = checked_ids(order, order.ids(positions, epoch, size), len(positions))
         return (
-            self.source.places(order.ids(positions, epoch, size)),
+            self.source.places(ids),
             order.turns(positions, epoch, size),
             order.own_epochs(positions, epoch, size),
         )
@@ -160,11 +161,7 @@ class Stream(eqx.Module, Generic[Batch]):
         divide the number of records, for then the batches differ in shape. If it does, a traced
         cursor that stands askew reads across the border of the epoch, as `"carry"` does.
         """
-        if not isinstance(cursor, Cursor):
-            raise TypeError(
-                f"cursor is of type {type(cursor).__name__}; expected a Cursor: write "
-                "stream.start(), or Cursor(epoch, offset)."
-            )
+        check_cursor(cursor)
         if cursor.is_traced:
             return self.with_batching(self.batching.in_trace())._take(_traced(cursor))
         after, batch, origin = self._take(Cursor(*cursor.as_ints()))

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Integer, PRNGKeyArray, PyTree, UInt32
 
+from .._random._keys import check_key
 from ._apart import settled, start_of
 from ._places import AbstractPlaces, chosen, marked, part
 from ._shares import Shares, ends_of
@@ -62,6 +64,11 @@ class Subset(AbstractSource[Batch]):
         return self.source.annotation
 
     @property
+    def ids(self) -> UInt32[Array, " records"]:
+        """The ids that the whole gives to these records: `labels[view.ids]` are their labels."""
+        return self.record_ids(jnp.arange(self.size, dtype=jnp.uint32))
+
+    @property
     def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of one record, those of the whole."""
         return self.source.element_spec
@@ -102,6 +109,8 @@ def split(
     does not add up to the whole, and for a view without records.
     """
     check_part("source", source)
+    if key is not None:
+        check_key("key", key)
     size = source.size
     ends = ends_of(parts, size)
     return tuple(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
 
+from .._random._keys import check_key
 from ._order import AbstractOrder, check_natural, check_size
 from ._permutation import Grid, hashed, keys_of_each, permuted, restored, round_keys, rounds
 
@@ -49,6 +50,7 @@ class Windowed(AbstractOrder):
     window: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
+        check_key("key", self.key)
         check_natural("block", self.block)
         check_natural("window", self.window)
 

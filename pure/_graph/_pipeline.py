@@ -15,7 +15,7 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import PRNGKeyArray
 
-from .._random._keys import batch_key, record_keys
+from .._random._keys import batch_key, check_key, record_keys
 from .._random._origin import Origin
 from .._static._call import called
 from .._static._parts import Memo, parts_of
@@ -264,6 +264,8 @@ def outputs(
     **Errors:** ValueError for an unknown node, or for a stage that wants a key when none is given;
     TypeError for a stage that returns None. An error raised inside a stage names its node.
     """
+    if key is not None:
+        check_key("key", key)
     _check_nodes(nodes, pipeline.schedule)
     trees = [pipeline.memo.apart(pipeline), (batch, parts_of(batch, numbers=True))]
     found = called(evaluate, trees, key, origin, static=tuple(nodes), memo=pipeline.memo)

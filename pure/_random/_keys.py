@@ -4,11 +4,14 @@ Batches, streams and stages are not known here.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, UInt32
 
+from .._text import of_type, spec_text, valued
 from ._fast_key import is_fast
 from ._origin import Origin
 
@@ -47,6 +50,30 @@ def _of_epochs(seed: PRNGKeyArray, origin: Origin) -> PRNGKeyArray | RecordKeys:
 def _each(key: PRNGKeyArray | RecordKeys, numbers: UInt32[Array, " numbers"]) -> RecordKeys:
     many = jnp.ndim(key) > (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)
     return jax.vmap(jax.random.fold_in, in_axes=(0 if many else None, 0))(key, numbers)
+
+
+def check_key(name: str, key: object) -> None:
+    """Refuse what is no JAX key, nor several. **Errors:** TypeError."""
+    given = isinstance(key, jax.Array | np.ndarray)
+    typed = given and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = given and key.dtype == np.uint32 and key.ndim > 0
+    if not (typed or raw):
+        expected = "a JAX key: write jax.random.key(0)."
+        if given:
+            raise TypeError(f"{name} is {spec_text(key)}; expected {expected}")
+        told = valued if isinstance(key, int | str) else of_type
+        raise TypeError(told(name, key, expected))
+
+
+def words_of(key: PRNGKeyArray) -> Sequence[UInt32[Array, ""]]:
+    """The words of a key. **Errors:** ValueError for several keys in one array."""
+    words = jax.random.key_data(key)
+    if words.ndim != 1:
+        raise ValueError(
+            f"key is {spec_text(key)}, which are several JAX keys; expected one: write key[0], or "
+            "make one order of each and map over them, stacked by dagrax.pure.stack."
+        )
+    return [*words]
 
 
 def of_threefry(key: PRNGKeyArray) -> PRNGKeyArray:

@@ -69,17 +69,17 @@ def test_a_view_of_a_shuffled_source_is_shuffled() -> None:
     assert epochs[0] != epochs[1] != [*range(4, 16)]
 
 
-@pytest.mark.parametrize("path", [by_step, by_for, *SCANS])
-def test_every_way_through_a_view_gives_the_draws_of_the_whole(path: Any) -> None:
+def test_every_way_through_a_view_gives_the_draws_of_the_whole() -> None:
     def noisy(record: Any, *, key: jax.Array) -> Any:
         return {"id": record["id"], "noise": jax.random.key_data(key)}
 
     stages = [dp.per_record(noisy)]
     whole = Pipeline(source=memory(), stages=stages, batch_size=20, rngs=nnx.Rngs(1)).step()
     view = memory().split([8, 12], key=KEY)[0]
-    pipeline = Pipeline(source=view, stages=stages, batch_size=4, rngs=nnx.Rngs(1))
-    for _, batch in path(pipeline, 2):
-        np.testing.assert_array_equal(batch["noise"], whole["noise"][np.asarray(batch["id"])])
+    for path in (by_step, by_for, *SCANS):
+        pipeline = Pipeline(source=view, stages=stages, batch_size=4, rngs=nnx.Rngs(1))
+        for _, batch in path(pipeline, 2):
+            np.testing.assert_array_equal(batch["noise"], whole["noise"][np.asarray(batch["id"])])
 
 
 def test_views_share_the_variables_of_the_whole_and_save_none_of_them() -> None:
@@ -97,10 +97,13 @@ def test_views_share_the_variables_of_the_whole_and_save_none_of_them() -> None:
     nnx.update(over(train), state)
 
 
-def test_variants_run_over_one_view() -> None:
-    view = memory(shuffle=True, rngs=nnx.Rngs(2)).split(0.8, key=KEY)[0]
-    alone = over(view).step()["id"].tolist()
-    together = Pipeline.variants([over(view), over(view)])
+def test_variants_share_a_view_and_stack_none_of_its_arrays() -> None:
+    windows = ArraySource(source=dp.Windows(DATA, 2), shuffle=True, rngs=nnx.Rngs(2))
+    source = windows.split(0.8, key=KEY)[0]
+    alone = over(source).step()["id"].tolist()
+    together = Pipeline.variants([over(source), over(source)])
+    held, shared = (jax.tree.leaves(nnx.state(x, Records)) for x in (source, together))
+    assert {id(x) for x in shared} == {id(x) for x in held}
     assert together.step()["id"].tolist() == [alone] * 2
 
 
@@ -116,3 +119,11 @@ def test_a_source_of_the_core_is_one_of_the_face() -> None:
         ("source", "records", "data", name) for name in ("bits", "id", "x")
     ]
     assert jax.tree.leaves(nnx.state(over(source).checkpoint(), Records)) == []
+
+
+def test_a_view_tells_the_ids_of_its_records_in_the_whole() -> None:
+    view = memory()[[7, 3, 11]]
+    assert view.ids.tolist() == [7, 3, 11]
+    assert view[[2, 0]].ids.tolist() == [11, 7]
+    again = ArraySource(source=view.pure()[0], order=dp.Weighted(KEY, (view.ids == 3) * 1.0))
+    assert over(again, record_ids="record").step()["record"].tolist() == [3, 3, 3]

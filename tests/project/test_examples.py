@@ -104,9 +104,9 @@ def test_imbalanced() -> None:
 
 
 def test_augmentation_search(tmp_path: Path) -> None:
-    options = "--epochs", "20", "--descents", "1", "--out", tmp_path / "new"
+    options = "--epochs", "10", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)
-    assert "Grid: 64 trainings of 20 epochs" in printed
+    assert "Grid: 64 trainings of 10 epochs" in printed
     ranking = re.findall(r"^ +\d   strength ([\d.]+)   ([\d.]+) ±", printed, re.M)
     accuracies = [float(accuracy) for _, accuracy in ranking]
     assert sorted(float(strength) for strength, _ in ranking) == [x / 10 for x in range(8)]

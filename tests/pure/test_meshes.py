@@ -3,15 +3,15 @@
 All is run in one process of four CPU devices, for the other tests have one.
 """
 
-import itertools
-
 import pytest
 
 from tests.plainly import told
 
 SETUP = """
 import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"  # compiles sooner
+)
 os.environ["JAX_PLATFORMS"] = "cpu"
 import functools
 import equinox as eqx, jax, jax.numpy as jnp, numpy as np
@@ -189,34 +189,45 @@ def sent_once(mesh):
     expected = dp.Stream(SOURCE, dp.Shuffled(jax.random.key(0)), batch_size=8, remainder="carry")
     equal(batch, dp.step(dp.Pipeline.linear([lambda b: b]), expected, dp.Cursor(0, 8))[1])
 
+def joined(data, other):
+    whole, late = dp.ArraySource(data), dp.ArraySource(other)
+    first, rest = dp.split(dp.Zip({"a": whole, "b": dp.Windows(late.data, 1)}), 0.5, key=KEY)
+    parts = dp.Concat([dp.where(first, np.arange(20) % 3 > 0), dp.Subset(first, range(19, -1, -2))])
+    return dp.Stream(dp.Mixture({"a": (parts, 0.7), "b": (rest, 0.3)}, KEY), batch_size=8)
+
+def joined_alike(mesh, spec, other):
+    run = jax.jit(lambda s: s.read(CURSOR, 8)[0])
+    spread = joined(placed(DATA, MESHES[mesh], spec), placed(DATA, MESHES[mesh], other))
+    equal(run(spread), run(joined(DATA, DATA)))
+    parts = dp.Concat([dp.ArraySource(placed(DATA, MESHES[mesh], x)) for x in (spec, other)])
+    together = jax.jit(lambda s, ids: s.rows(ids))(parts, jnp.asarray([1, 39, 40, 79], jnp.uint32))
+    equal(together["n"], np.array([1, 39, 0, 39], np.int32))
+
+def of_two_meshes():
+    dp.Concat([over(mesh, P("data")).source for mesh in ("4 explicit", "2x2 explicit")])
+
 def batch_spec(mesh, spec, size):
     return jax.eval_shape(step, over(mesh, spec, size))[1]["x"].sharding.spec
 """
 
-WAYS = ["step", "jitted", "scan", "epoch", "outputs"]
+# Each driver once, each kind of mesh and of spreading once: by the driver that compiles soonest.
 SAME = [
-    *(
-        f"agree({way}, '4 explicit', P('data'), {size}, '{remainder}')"
-        for way, (size, remainder) in itertools.product(WAYS, [(8, "carry"), (6, "pad")])
-    ),
-    *(
-        f"agree({way}, '{mesh}', {spec}, {size}, 'carry')"
-        for mesh, spec, size, way in [
-            ("4 explicit", "P()", 8, "jitted"),
-            ("4 explicit", "P()", 8, "scan"),
-            ("4 auto", "P('data')", 8, "jitted"),
-            ("4 auto", "P('data')", 8, "epoch"),
-            ("2x2 explicit", "P('data', None, 'model')", 8, "scan"),
-            ("2x2 explicit", "P(('data', 'model'))", 8, "jitted"),
-            ("2x2 explicit", "P(None, None, 'model')", 8, "jitted"),
-            ("2x2 auto", "P('data', None, 'model')", 7, "scan"),
-            ("2x2 mixed", "P('data')", 8, "scan"),
-            ("1 explicit", "P('data')", 8, "scan"),
-        ]
-    ),
-    "agree(jitted, '2x2 mixed', P('data'), 6, 'pad')",
-    "agree(epoch, '4 explicit', P('data'), 12, 'partial')",
-    "agree(scan, '4 explicit', P('data'), 12, 'drop')",
+    f"agree({way}, '{mesh}', {spec}, {size}, '{remainder}')"
+    for way, mesh, spec, size, remainder in [
+        ("step", "4 explicit", "P('data')", 8, "carry"),
+        ("scan", "4 explicit", "P('data')", 8, "carry"),
+        ("epoch", "4 explicit", "P('data')", 12, "partial"),
+        ("outputs", "4 explicit", "P('data')", 6, "pad"),
+        ("jitted", "4 explicit", "P('data')", 6, "pad"),
+        ("jitted", "4 explicit", "P()", 8, "carry"),
+        ("jitted", "4 auto", "P('data')", 8, "carry"),
+        ("scan", "2x2 explicit", "P('data', None, 'model')", 8, "carry"),
+        ("jitted", "2x2 explicit", "P(('data', 'model'))", 8, "carry"),
+        ("jitted", "2x2 explicit", "P(None, None, 'model')", 8, "carry"),
+        ("jitted", "2x2 auto", "P('data', None, 'model')", 7, "carry"),
+        ("jitted", "2x2 mixed", "P('data')", 6, "pad"),
+        ("scan", "1 explicit", "P('data')", 8, "carry"),
+    ]
 ]
 SPREAD = {
     "batch_spec('4 explicit', P('data'), 8)": "P('data', None, None)",
@@ -253,6 +264,8 @@ RIGHT = {
     "item 14: over records that are spread": "varied('2x2 explicit', "
     "over('2x2 explicit', P('data')), ['pipeline'], 'model')",
     "item 14: taken apart and stacked again": "unstacked('4 explicit')",
+    "views, windows and sources joined, of what is spread and what is not": "joined_alike("
+    "'4 explicit', P('data'), P())",
     "item 15: parameters that are spread are stacked": "stacked('4 explicit')",
     "item 16: data that are placed are sent to no device again": "sent_once('4 explicit')",
     "item 16: the same on an Auto mesh": "sent_once('4 auto')",
@@ -261,7 +274,8 @@ RIGHT = {
 
 @pytest.fixture(scope="module")
 def answers() -> dict[str, tuple[str, str]]:
-    return told(SETUP, [*SAME, *(f"1 / ({a} == {b})" for a, b in SPREAD.items()), *RIGHT.values()])
+    spread = (f"1 / ({a} == {b})" for a, b in SPREAD.items())
+    return told(SETUP, [*SAME, *spread, *RIGHT.values(), "of_two_meshes()"])
 
 
 @pytest.mark.parametrize("call", SAME)
@@ -281,3 +295,11 @@ def test_item_12_batches_are_spread_as_the_records_where_the_devices_divide_them
 @pytest.mark.parametrize("item", RIGHT)
 def test_items_12_to_16(answers: dict[str, tuple[str, str]], item: str) -> None:
     assert answers[RIGHT[item]] == ("nothing", "")
+
+
+def test_sources_on_two_meshes_are_refused_by_name(answers: dict[str, tuple[str, str]]) -> None:
+    assert answers["of_two_meshes()"] == (
+        "ValueError",
+        "sources[1] lies on a mesh of {'data': 2, 'model': 2}, sources[0] on one of {'data': 4}; "
+        "put all of them on one mesh: jax.device_put(data, sharding).",
+    )

@@ -17,6 +17,7 @@ SIZE = 23
 DATA = records(SIZE)
 WHOLE = dp.ArraySource(DATA)
 KEY = jax.random.key(7)
+DRAWN = dp.fast_key(7)  # whose programs compile sooner
 MASK = np.arange(SIZE) % 3 == 1
 IDS = [5, 0, 21, 3]
 
@@ -127,9 +128,9 @@ def test_a_scan_over_a_random_view_gives_what_its_steps_give() -> None:
     train, _ = dp.split(WHOLE, 16, key=KEY)
     stream = dp.Stream(train, dp.Shuffled(KEY), batch_size=4)
     pipeline = dp.Pipeline.linear({"noise": Noise(jnp.float32(1.5))})
-    steps = [batch for _, batch in dp.epoch(pipeline, stream, stream.start(), key=KEY)]
+    steps = [batch for _, batch in dp.epoch(pipeline, stream, stream.start(), key=DRAWN)]
     body = lambda carry, batch: (carry, batch)  # noqa: E731
-    *_, ys = dp.scan(body, None, pipeline, stream, stream.start(), key=KEY, length=4)
+    *_, ys = dp.scan(body, None, pipeline, stream, stream.start(), key=DRAWN, length=4)
     for index, batch in enumerate(steps):
         assert_same({k: y[index] for k, y in ys.items()}, jax.tree.map(np.asarray, batch))
     read = np.concatenate([batch["id"] for batch in steps]).tolist()
@@ -152,16 +153,28 @@ def test_a_view_may_be_made_of_traced_ids() -> None:
     assert jax.jit(rows)(jnp.asarray([4, 2])).tolist() == [4, 2]
 
 
-def test_variants_share_a_view() -> None:
-    view = dp.split(WHOLE, 16, key=KEY)[0]
-    orders = [dp.Shuffled(jax.random.key(i)) for i in range(2)]
-    streams = dp.stack([dp.Stream(view, order, batch_size=4) for order in orders])
-    pipeline = dp.Pipeline.linear([])
-    step = jax.jit(dp.vmap_variants(dp.step, vary=["stream"]))
-    _, batch = step(pipeline, streams, streams.start())
-    alone = [dp.Stream(view, order, batch_size=4) for order in orders]
-    each = [dp.step(pipeline, stream, stream.start())[1] for stream in alone]
-    np.testing.assert_array_equal(batch["id"], [x["id"] for x in each])
+def test_variants_share_views_of_windows_and_a_mixture_of_them() -> None:
+    first, rest = dp.split(dp.Windows(DATA, 2), 0.5, key=DRAWN)
+    mixture = dp.Mixture({"a": (first, 1), "b": (rest, 1)}, DRAWN)
+
+    def noisy(record: Any, *, key: Any) -> Any:
+        return {"id": record["id"], "drawn": jax.random.key_data(key)}
+
+    def drawn(pipeline: dp.Pipeline, stream: dp.Stream, key: Any) -> Any:
+        return dp.step(pipeline, stream, stream.start(), key=key)[1]
+
+    pipeline = dp.Pipeline.linear([dp.per_record(noisy)])
+    keys = jnp.stack([dp.fast_key(0), dp.fast_key(1)])
+    together, alone = dp.vmap_variants(drawn, vary=["key"]), jax.jit(drawn)
+    stream = dp.Stream(first, batch_size=4)
+    found = jax.jit(together)(pipeline, stream, keys)
+    for index, key in enumerate(keys):
+        own = {name: x[index] for name, x in found.items()}
+        assert_same(own, jax.tree.map(np.asarray, alone(pipeline, stream, key)))
+    assert (found["drawn"][0] != found["drawn"][1]).any()
+    traced = jax.make_jaxpr(together)(pipeline, dp.Stream(mixture, batch_size=4), keys)
+    assert [x.shape for x in traced.out_avals] == [(2, 4, 2), (2, 4, 2)]
+    assert f"[2,{SIZE}" not in str(traced)  # the data are stacked nowhere
 
 
 def test_views_and_the_whole_have_digests_of_their_own() -> None:
