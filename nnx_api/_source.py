@@ -37,6 +37,13 @@ class Source(nnx.Module, Generic[Batch]):
     def __len__(self) -> int:
         return self.pure()[0].size
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "Source[Batch]":
+        # Flax's own copies what is static too, which is compared by identity in parts of the core.
+        copied: Source[Batch] = nnx.clone(self)
+        if memo is not None:
+            memo[id(self)] = copied
+        return copied
+
     def split(
         self,
         parts: float | int | Sequence[float | int] | np.ndarray,

@@ -62,6 +62,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     _seed: Seed
     _position: Position
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "PipelineCore[In, Out]":
+        copied: PipelineCore[In, Out] = nnx.clone(self)  # see `Source`
+        if memo is not None:
+            memo[id(self)] = copied
+        return copied
+
     # What the pure core takes
 
     def _graph(self) -> dp.Pipeline[In, Out]:
@@ -70,6 +76,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     def _check_graph(self) -> None:
         # A node may have been replaced since the schedule was made.
         edges, sink = dict(self._schedule.edges), self._schedule.sink
+        for name, node in self.nodes.items():
+            if isinstance(node, PipelineCore | list | tuple | nnx.List):
+                raise TypeError(
+                    f"Node `{name}` was replaced by one of type {type(node).__name__}; expected a "
+                    "stage: a chain, or a graph, is told when the pipeline is made."
+                )
         dp.Pipeline.from_dag(nodes=self.nodes, edges=edges, sink=sink)
 
     def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import PyTree
 
@@ -139,12 +140,15 @@ def _scan_one(
     looped = [i for i, is_outside in enumerate(outside) if not is_outside]
     stream = pipeline._stream(remainder)
     touched: set[int] = set()
+    length_of_batch = np.uint32(stream.batching.batch_size)
 
     def body(
         loop: tuple[Values, PyTree], batch: PyTree, origin: dp.Origin
     ) -> tuple[tuple[Values, PyTree], PyTree]:
         state, carry = loop
-        now = _with(values, looped, state)
+        # Where the pipeline is among its own modules, it stands behind the batch, as in a `for`.
+        behind = stream.batching.settle(origin.epochs[0], origin.offset + length_of_batch)
+        now = _with(values, [*looped, position], [*state, jnp.stack(behind)])
         pipeline, modules = parts.together(now)
         output = _output(pipeline, stream, batch, origin)
         new, y = step(carry, modules, output)

@@ -128,6 +128,8 @@ def _judged(labels: ArrayLike | Iterable[str]) -> np.ndarray:
             "Balanced(key, labels) outside the function and pass it."
         )
     known = np.asarray(labels)
+    if known.dtype == object and all(isinstance(label, str) for label in known.ravel()):
+        known = known.astype(str)  # as a column of a table has them
     if known.dtype.kind not in "iubUS":
         mend = "labels.astype(str)" if known.dtype.kind in "OT" else "labels.astype(int)"
         raise TypeError(

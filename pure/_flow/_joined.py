@@ -14,6 +14,8 @@ from .._mesh import alike, explicit_mesh, laid_as
 from .._text import of_type, path_text, spec_text, valued
 from ._source import AbstractSource, Batch, check_part
 
+_MOST = 2**32 - 1
+
 
 class Concat(AbstractSource[Batch]):
     """The records of some sources, one source behind the other (elsewhere: `ConcatDataset`).
@@ -38,6 +40,8 @@ class Concat(AbstractSource[Batch]):
             check_part(name, source)
         check_alike(dict(zip(names, sources, strict=True)))
         _check_meshes(dict(zip(names, sources, strict=True)))
+        if (total := sum(source.size for source in sources)) > _MOST:
+            raise ValueError(f"sources have {total} records together; expected at most {_MOST}.")
         self.sources = tuple(sources)
 
     @property

@@ -16,6 +16,7 @@ from jaxtyping import Array, PRNGKeyArray, UInt32
 from .._text import of_type, spec_text
 from ._order import Shuffled
 
+_COUNTED, _SHUFFLED = 2**32 - 1, 2**31 - 1  # as many as 32 bits count; as a shuffle does
 _SPLIT = np.uint32(0x53504C54)  # in place of an epoch: no stream comes to it before its last day
 
 
@@ -60,6 +61,14 @@ class Run(AbstractPlaces):
         return places * np.uint32(self.step % 2**32) + np.uint32(self.start)  # modulo 2**32
 
 
+def _check_counted(size: int, most: int = _COUNTED) -> None:
+    if size > most:
+        raise ValueError(
+            f"The source has {size} records; a view shows some of at most {most}. Make views of "
+            "its parts."
+        )
+
+
 class Part(AbstractPlaces):
     """A part of a random order of the whole, without a table of it."""
 
@@ -78,6 +87,7 @@ class Part(AbstractPlaces):
 
 def part(key: PRNGKeyArray, size: int, start: int, many: int) -> Part:
     """`many` records of a random order of all `size`, from the place `start` of it on."""
+    _check_counted(size, _SHUFFLED)
     return Part(Shuffled(key), size, start, many)
 
 
@@ -87,6 +97,7 @@ def chosen(ids: object, size: int) -> AbstractPlaces:
     **Errors:** TypeError for anything else than integers in one axis; ValueError for none, for ids
     outside the whole, and for one that comes twice.
     """
+    _check_counted(size)
     if isinstance(ids, slice):
         ids = range(size)[ids]
     if isinstance(ids, range):
@@ -116,6 +127,7 @@ def marked(mask: object, size: int) -> AbstractPlaces:
     **Errors:** TypeError for anything else than booleans in one axis; ValueError for another length
     than that of the whole, and where none is True.
     """
+    _check_counted(size)
     if isinstance(mask, Tracer):
         raise TypeError(
             "mask is traced, so that the number of its records is not known; make the view outside "

@@ -24,11 +24,12 @@ class Repeat(AbstractOrder):
     order: AbstractOrder
     times: int = eqx.field(static=True)
 
-    def __check_init__(self) -> None:
-        if not isinstance(self.order, AbstractOrder):
+    def __init__(self, order: AbstractOrder, times: int | np.integer):
+        if not isinstance(order, AbstractOrder):
             expected = "an order: write Repeat(Shuffled(key), 3)."
-            raise TypeError(of_type("order", self.order, expected))
-        check_natural("times", self.times)
+            raise TypeError(of_type("order", order, expected))
+        check_natural("times", times)
+        self.order, self.times = order, int(times)
 
     def length(self, size: int) -> int:
         """`times` times that of the order."""

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TypeAlias
 
+import jax
 import numpy as np
 
 from .._text import valued
 
-Shares: TypeAlias = float | int | Sequence[float | int] | np.ndarray
+Shares: TypeAlias = float | int | Sequence[float | int] | np.ndarray | jax.Array
 _CLOSE = 1e-6  # fractions that were typed add up to 1 but for rounding, of 32 bits too
 
 
@@ -22,7 +23,7 @@ def ends_of(parts: Shares, size: int) -> list[int]:
     **Errors:** TypeError for what is neither a fraction nor a count, and for both at once;
     ValueError for parts that do not add up to the whole, for none, and for one without records.
     """
-    given = parts.tolist() if isinstance(parts, np.ndarray) else parts
+    given = parts.tolist() if isinstance(parts, np.ndarray | jax.Array) else parts
     several = isinstance(given, list | tuple)
     own: list[float | int] = [*np.atleast_1d(np.asarray(given, object))]
     if not own:

@@ -42,7 +42,8 @@ class Stream(eqx.Module, Generic[Batch]):
 
     With `shard=(index, count)` it gives its part of each batch, as `np.array_split` splits it into
     `count`: `batch_size`, cursors and lengths are those of all shards together, whose parts, one
-    after the other, are the batch. Draws do not change. (A short last batch of fewer records than
+    after the other, are the batch. What is drawn for each record does not change; a stage's `key`
+    is that of the whole batch, in all shards the same. (A short last batch of fewer records than
     shards leaves some without any.)
 
     With `record_ids="id"` each batch has a field `id`: the ids by which its records draw, uint32.
@@ -229,7 +230,8 @@ class Stream(eqx.Module, Generic[Batch]):
 
 
 def _settled_order(own: AbstractOrder | None, order: AbstractOrder | None) -> AbstractOrder:
-    if own is not None and order is not None and type(order) is not type(own):
+    foreign = len({jax.tree.structure(own), jax.tree.structure(order)}) > 1
+    if own is not None and order is not None and foreign:
         raise ValueError(
             f"order is {type(order).__name__}, but the source decides its own order; leave it out."
         )

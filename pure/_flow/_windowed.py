@@ -49,10 +49,11 @@ class Windowed(AbstractOrder):
     block: int = eqx.field(static=True)
     window: int = eqx.field(static=True)
 
-    def __check_init__(self) -> None:
-        check_key("key", self.key)
-        check_natural("block", self.block)
-        check_natural("window", self.window)
+    def __init__(self, key: PRNGKeyArray, block: int | np.integer, window: int | np.integer):
+        check_key("key", key)
+        check_natural("block", block)
+        check_natural("window", window)
+        self.key, self.block, self.window = key, int(block), int(window)
 
     def ids(
         self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int

@@ -168,8 +168,7 @@ def _check_length(name: str, length: int, width: int) -> None:
     if length > _MOST:
         raise ValueError(
             f"Field {name} has {length} numbers along its first axis; windows are counted up to "
-            f"{_MOST}. Join windows of its parts: dp.Concat([dp.Windows(x[: 2**31], width), "
-            "dp.Windows(x[2**31 :], width)])."
+            f"{_MOST}. Make a source of each of its parts, such as dp.Windows(x[: 2**31], width)."
         )
 
 

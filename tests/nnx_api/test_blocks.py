@@ -307,3 +307,15 @@ def test_a_model_that_holds_a_jitted_function_is_planned_once(
     )
     assert len(list(blocks)) == 4
     assert len(made) == 1
+
+
+def test_a_pipeline_among_its_own_modules_stands_behind_the_batch() -> None:
+    pipeline = linear(size=12)
+
+    def places(own: Pipeline, batch: Batch) -> Any:
+        return own.cursor.offset, own.cursor.epoch
+
+    offsets, epochs = pipeline.scan(places, length=3, modules=(pipeline,))
+    each = pipeline.batch_size
+    assert offsets.tolist() == [(i + 1) * each % 12 for i in range(3)]
+    assert epochs.tolist() == [(i + 1) * each // 12 for i in range(3)]

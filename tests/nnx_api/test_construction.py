@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -213,3 +214,14 @@ def test_batch_statistics_are_kept_in_training_and_used_in_evaluation() -> None:
     pipeline.eval()  # type: ignore[no-untyped-call]
     pipeline.scan(lambda batch: batch["x"])
     assert mean[...] == 0.5 * 0.75 + 0.5 * 5.5
+
+
+def test_a_node_cannot_be_replaced_by_a_chain_or_a_pipeline() -> None:
+    made = Pipeline.from_arrays({"x": np.zeros(4)}, {"a": lambda batch: batch}, batch_size=2)
+    pipeline: Any = made
+    for kind in ([jax.nn.relu], pipeline):
+        pipeline.nodes["a"] = kind
+        with pytest.raises(
+            TypeError, match=r"Node `a` was replaced by one of type (list|Pipeline)"
+        ):
+            pipeline.step()

@@ -1,5 +1,6 @@
 """Views of a module's source: what the core gives, over the same Variables, and never saved."""
 
+import copy
 from typing import Any
 
 import jax
@@ -127,3 +128,11 @@ def test_a_view_tells_the_ids_of_its_records_in_the_whole() -> None:
     assert view[[2, 0]].ids.tolist() == [11, 7]
     again = ArraySource(source=view.pure()[0], order=dp.Weighted(KEY, (view.ids == 3) * 1.0))
     assert over(again, record_ids="record").step()["record"].tolist() == [3, 3, 3]
+
+
+def test_a_pipeline_over_a_view_with_an_order_is_copied() -> None:
+    pipeline = over(memory(order=dp.Shuffled(KEY))[2:14])
+    pipeline.step()
+    again = copy.deepcopy(pipeline)
+    assert again.step()["id"].tolist() == pipeline.step()["id"].tolist()
+    assert len(copy.deepcopy(pipeline.source)) == 12

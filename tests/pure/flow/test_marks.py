@@ -1,5 +1,8 @@
 """What a stream adds to a batch, and which part of it a shard takes."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,3 +50,59 @@ def test_a_batch_without_records_is_one_of_no_rows() -> None:
     )
     _, batch, _ = stream.take(dp.Cursor(0, 8))
     assert batch["x"].shape == (0,)
+
+
+def test_a_shard_without_records_in_a_last_batch_is_empty() -> None:
+    rows = {"x": np.arange(30, dtype=np.float32)}
+    windows = dp.Windows(rows, 5, 5, boundaries=[10])
+    parts = [dp.Subset(dp.ArraySource(rows), range(many)) for many in (5, 1)]
+    for source in (windows, dp.Concat(parts)):
+        stream = dp.Stream(source, batch_size=4, shard=(3, 4))
+        assert jax.tree.leaves(stream.take(dp.Cursor(0, 4))[1])[0].shape[0] == 0
+
+
+def test_a_numpy_integer_counts_as_an_int() -> None:
+    for order, same in [
+        (dp.Repeat(dp.Sequential(), np.uint8(200)), dp.Repeat(dp.Sequential(), 200)),
+        (dp.Windowed(KEY, np.int64(2), np.int64(3)), dp.Windowed(KEY, 2, 3)),
+    ]:
+        assert jax.tree.structure(order) == jax.tree.structure(same)
+        assert order.length(3) == same.length(3)
+
+
+def test_the_order_of_another_mixture_is_refused() -> None:
+    def mixture(many: int) -> dp.Mixture:
+        own = dp.ArraySource(np.arange(many))
+        return dp.Mixture({"a": (own, 0.5), "b": (own, 0.5)}, KEY)
+
+    dp.Stream(mixture(4), mixture(4).order, batch_size=2)
+    with pytest.raises(ValueError, match="the source decides its own order; leave it out"):
+        dp.Stream(mixture(4), mixture(8).order, batch_size=2)
+
+
+class Huge(dp.AbstractSource):
+    many: int = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        return self.many
+
+    def rows(self, ids: jax.Array) -> Any:
+        return ids
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: dp.Subset(Huge(2**33), [5]), "has 8589934592 records; a view shows some of at"),
+        (
+            lambda: dp.split(Huge(2**32 - 1), 0.5, key=KEY),
+            "a view shows some of at most 2147483647",
+        ),
+        (lambda: dp.Concat([Huge(2**31)] * 2), "sources have 4294967296 records together"),
+    ],
+    ids=["a view", "a keyed split", "joined"],
+)
+def test_more_records_than_are_counted_are_refused(make: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make()
