@@ -65,7 +65,10 @@ def train_step(
 
     def loss(network: Network) -> Float[Array, ""]:
         logits, label = network(batch["image"]), batch["label"]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
+        losses: Float[Array, " batch"] = optax.softmax_cross_entropy_with_integer_labels(
+            logits, label
+        )
+        return losses.mean()
 
     optimizer.update(network, nnx.grad(loss)(network))
     return jnp.bincount(batch["label"], length=10)

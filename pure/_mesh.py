@@ -48,7 +48,7 @@ def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
     """The mesh with an Explicit axis on which arrays of a tree lie, None for none."""
     for leaf in jax.tree.leaves(tree):
         if isinstance(leaf, jax.Array):
-            mesh = jax.typeof(leaf).sharding.mesh
+            mesh: AbstractMesh = jax.typeof(leaf).sharding.mesh
             if AxisType.Explicit in mesh.axis_types:
                 return mesh
     return None

@@ -54,15 +54,13 @@ def _each(key: PRNGKeyArray | RecordKeys, numbers: UInt32[Array, " numbers"]) ->
 
 def check_key(name: str, key: object) -> None:
     """Refuse what is no JAX key, nor several. **Errors:** TypeError."""
-    given = isinstance(key, jax.Array | np.ndarray)
-    typed = given and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    raw = given and key.dtype == np.uint32 and key.ndim > 0
-    if not (typed or raw):
-        expected = "a JAX key: write jax.random.key(0)."
-        if given:
-            raise TypeError(f"{name} is {spec_text(key)}; expected {expected}")
+    expected = "a JAX key: write jax.random.key(0)."
+    if not isinstance(key, jax.Array | np.ndarray):
         told = valued if isinstance(key, int | str) else of_type
         raise TypeError(told(name, key, expected))
+    raw = key.dtype == np.uint32 and key.ndim > 0
+    if not raw and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{name} is {spec_text(key)}; expected {expected}")
 
 
 def words_of(key: PRNGKeyArray) -> Sequence[UInt32[Array, ""]]:

@@ -219,7 +219,7 @@ def test_an_equinox_model_is_a_carry_of_scan_and_of_blocks() -> None:
         def loss(model: eqx.nn.MLP) -> Any:
             return jnp.mean((jax.vmap(model)(batch["x"][:, None]) - 1) ** 2)
 
-        grads = eqx.filter_grad(loss)(model)
+        grads = eqx.filter_grad(loss)(model)  # type: ignore[no-untyped-call]
         return eqx.apply_updates(model, jax.tree.map(lambda g: -0.01 * g, grads)), loss(model)
 
     last, losses = linear(size=24).scan(train, init_carry=model)

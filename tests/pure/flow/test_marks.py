@@ -66,7 +66,7 @@ def test_a_numpy_integer_counts_as_an_int() -> None:
         (dp.Repeat(dp.Sequential(), np.uint8(200)), dp.Repeat(dp.Sequential(), 200)),
         (dp.Windowed(KEY, np.int64(2), np.int64(3)), dp.Windowed(KEY, 2, 3)),
     ]:
-        assert jax.tree.structure(order) == jax.tree.structure(same)
+        assert len({jax.tree.structure(order), jax.tree.structure(same)}) == 1
         assert order.length(3) == same.length(3)
 
 
