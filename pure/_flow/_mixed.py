@@ -1,7 +1,7 @@
 """The order of a mixture: whose record comes at a position, and which of its records.
 
 Positions are counted over all epochs. They fall into blocks, of which each holds the same number of
-records of each source, in a random order; so it is known how many a source has given before any
+records of each source, spread evenly; so it is known how many a source has given before any
 position, and from that its own epoch and its place in it. What the sources hold is not known.
 """
 
@@ -11,14 +11,31 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, UInt32
+from jaxtyping import Array, Int64, PRNGKeyArray, UInt32
 
+from ._apart import settled, start_of
+from ._evenly import had_before, starts_of, turns_of
 from ._order import AbstractOrder
-from ._permutation import Grid, hashed, keys_of_each, permuted, round_keys
+from ._permutation import Grid, hashed, keys_of_each, permuted, round_keys, rounds
 from ._wide import Wide, divided, less, minus, plus, product, wide
 
-_ROUNDS = 12  # enough for a block, and for a source, of any size
+_STARTS = 16  # places where a block may start: one of them is drawn for each block
 _MIXED = 0x4D495845  # in place of an epoch, so that no other order has the same key
+
+
+class Pattern(NamedTuple):
+    """The turns in a block, or in one of each of several stretches, one behind the other.
+
+    - `whose`: the source whose turn it is at each place.
+    - `nth`: how many it has had before that.
+    - `starts`: the places where a block may start, going round.
+    - `before`: how many each source has had before each of these, row by row.
+    """
+
+    whose: Int64[np.ndarray, " places"]
+    nth: Int64[np.ndarray, " places"]
+    starts: Int64[np.ndarray, " starts"]
+    before: Int64[np.ndarray, " starts*sources"]
 
 
 class Stretch(NamedTuple):
@@ -32,6 +49,15 @@ class Stretch(NamedTuple):
     def block(self) -> int:
         """The number of positions of a block."""
         return sum(self.counts)
+
+    @property
+    def pattern(self) -> Pattern:
+        """The turns in a block."""
+        turns = turns_of(self.counts)
+        had = had_before(turns, len(self.counts))
+        starts = starts_of(had, self.counts)
+        starts = starts[np.arange(_STARTS) * len(starts) // _STARTS]
+        return Pattern(turns, had[np.arange(self.block), turns], starts, had[starts].reshape(-1))
 
     def until(self, position: int, counts: tuple[int, ...]) -> "Stretch":
         """The stretch behind this one, from the first block at or behind a position."""
@@ -55,9 +81,11 @@ class Mixed(AbstractOrder):
     ) -> UInt32[Array, "batch"]:
         """The records at `positions`, by their places among all records of all sources."""
         whose, own_epoch, rank = self._found(positions, epoch, size)
-        grid = _grid(whose, self.sizes)
         starts = (np.cumsum(self.sizes) - self.sizes).tolist()
-        return _pick(whose, starts) + self._permuted(rank, grid, whose, own_epoch)
+        columns = zip(*(Grid.of(size) for size in self.sizes), strict=True)
+        grid = Grid(*(_pick(whose, [int(x) for x in column]) for column in columns))
+        keys = keys_of_each(self._keys(max(map(rounds, self.sizes))), _word(whose, own_epoch))
+        return _pick(whose, starts) + permuted(rank, grid, keys)
 
     def own_epochs(
         self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
@@ -68,36 +96,53 @@ class Mixed(AbstractOrder):
     def _found(self, positions: Array, epoch: Array, size: int) -> tuple[Array, Wide, Array]:
         """Whose record it is at these positions, in which of its own epochs and where in it."""
         at = plus(product(epoch, jnp.uint32(self.length(size))), wide(positions))
-        whose, given = self._turn(at)
-        return whose, *divided(given, _pick(whose, self.sizes))
-
-    def _turn(self, at: Wide) -> tuple[Array, Wide]:
-        """Whose turn it is at these positions, and how many records it has given before."""
         stretch = jnp.zeros_like(at.low)
         for later in self.stretches[1:]:
             stretch += (~less(at, wide_of(later.start))).astype(jnp.uint32)
         first = _pick_wide(stretch, [each.start for each in self.stretches])
-        blocks = [each.block for each in self.stretches]
-        number, slot = divided(minus(at, first), _pick(stretch, blocks))
-        place = self._permuted(slot, _grid(stretch, blocks), np.uint32(len(self.sizes)), number)
+        number, slot = divided(
+            minus(at, first), _pick(stretch, [each.block for each in self.stretches])
+        )
+        whose, nth, before = self._turn(stretch, number, slot)
 
         columns = [*zip(*(each.counts for each in self.stretches), strict=True)]
-        ends = np.cumsum(columns, axis=0).tolist()
-        whose = jnp.zeros_like(place)
-        for end in ends[:-1]:
-            whose += (place >= _pick(stretch, end)).astype(jnp.uint32)
-        count, end = (_pick(whose, [_pick(stretch, x) for x in each]) for each in (columns, ends))
+        count = _pick(whose, [_pick(stretch, column) for column in columns])
         whole = product(number.low, count)
-        before = Wide(whole.high + number.high * count, whole.low)
+        blocks = Wide(whole.high + number.high * count, whole.low)
         given = [*zip(*(each.given for each in self.stretches), strict=True)]
         own = _pick_wide(whose, [_pick_wide(stretch, each) for each in given])
-        return whose, plus(plus(before, own), wide(place + count - end))
+        # Where the block started behind it, its turn is one of those behind the last place.
+        turn = jnp.minimum(nth - before, nth - before + count)
+        given_before = plus(plus(blocks, own), wide(turn))
+        return whose, *divided(given_before, _pick(whose, self.sizes))
 
-    def _permuted(self, places: Array, grid: Grid, whose: Array | np.uint32, number: Wide) -> Array:
-        """Where the places of an epoch, or of a block, go: each has an order of its own."""
-        word = hashed(hashed(hashed(jnp.uint32(whose)) ^ number.high) ^ number.low)
-        keys = round_keys(self.key, jnp.uint32(_MIXED), _ROUNDS)
-        return permuted(places, grid, keys_of_each(keys, word))
+    def _turn(self, stretch: Array, number: Wide, slot: Array) -> tuple[Array, Array, Array]:
+        """Whose turn it is, how many it has had in the pattern, and how many before its start."""
+        patterns = [each.pattern for each in self.stretches]
+        joined = Pattern(*map(np.concatenate, zip(*patterns, strict=True)))
+        blocks = [each.block for each in self.stretches]
+        many = np.uint32(len(self.sizes))
+        drawn = hashed(_word(many, number) ^ self._keys(1)[0, 0]) >> np.uint32(28)
+        row = stretch * np.uint32(_STARTS) + drawn
+        place = slot + _looked_up(joined.starts, row)
+        place = jnp.minimum(place, place - _pick(stretch, blocks))
+        place += _pick(stretch, (np.cumsum(blocks) - blocks).tolist())
+        whose = _looked_up(joined.whose, place)
+        return whose, _looked_up(joined.nth, place), _looked_up(joined.before, row * many + whose)
+
+    def _keys(self, many: int) -> Array:
+        return round_keys(self.key, jnp.uint32(_MIXED), many)
+
+
+def _word(whose: Array | np.uint32, number: Wide) -> Array:
+    """A word for an epoch, or for a block, by which its order is unlike all others."""
+    return hashed(hashed(hashed(jnp.uint32(whose)) ^ number.high) ^ number.low)
+
+
+def _looked_up(numbers: np.ndarray, places: Array) -> Array:
+    # Finished before it is computed with, or no loop has vectors.
+    found = jnp.asarray(numbers.astype(np.uint32)).at[places].get(mode="promise_in_bounds")
+    return settled(found, start_of(places))
 
 
 # Which of a few numbers it is for each record: chosen, for what is looked up has no vectors.
@@ -115,11 +160,6 @@ def _pick_wide(which: Array, numbers: Sequence[Wide | int]) -> Wide:
     words = [x if isinstance(x, Wide) else wide_of(x) for x in numbers]
     high, low = zip(*words, strict=True)
     return Wide(_pick(which, high), _pick(which, low))
-
-
-def _grid(which: Array, sizes: Sequence[int]) -> Grid:
-    columns = zip(*(Grid.of(size) for size in sizes), strict=True)
-    return Grid(*(_pick(which, [int(x) for x in column]) for column in columns))
 
 
 def wide_of(number: int) -> Wide:

@@ -24,17 +24,22 @@ Weights: TypeAlias = Mapping[str, Weight]
 class Mixture(AbstractSource[Batch]):
     """Records of several sources, mixed: `Mixture({"web": (a, 0.9), "books": (b, 0.1)}, key)`.
 
-    Elsewhere: `sample_from_datasets`, `interleave_datasets`, `MapDataset.mix`. Here nothing is left
-    to chance but the order: every block of positions (ten, for 0.9 and 0.1) has exactly so many
-    records of each source, and each source goes through its own epochs, in each of which it shows
-    every record once, in a new random order. A record draws as it does in its own source: by its
-    own id, in its own epoch. A place is found from a cursor alone.
+    Elsewhere: `sample_from_datasets`, `interleave_datasets`, `MapDataset.mix`. Here proportions are
+    not left to chance: every block of positions (ten, for 0.9 and 0.1) has exactly so many records
+    of each source, spread evenly, so that any stretch has its share of each but for less than two.
+    Each source goes through its own epochs, in each of which it shows every record once, in a new
+    random order, before it repeats any. A place is found from a cursor alone.
+
+    A record draws as it does in its own source: by its own id, in its own epoch. So records of two
+    sources that have the same id draw alike, and `record_ids=` of a stream gives the ids in their
+    own sources. To tell the sources apart, give the data of each a field that says which it is.
 
     A mixture decides its own order. An epoch of it has as many positions as all sources have
     records.
 
-    - `sources`: by name a source and its weight. Weights need not add up to 1; what needs more than
-      65,536 positions to be exact is rounded to that many parts.
+    - `sources`: by name a source and its weight. Weights need not add up to 1; a float is taken as
+      it is written, 0.1 as one tenth. What needs a block of more than 1,000 positions to be exact
+      is rounded to one of that many, so to within a thousandth; what has a weight has a position.
     - `key`: one JAX key.
     - `changes`: `[(1_000_000, {"web": 0.5, "books": 0.5}), …]`: other weights from a position on,
       counted over all epochs; from the end of the block in which it lies.

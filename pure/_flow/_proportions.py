@@ -14,12 +14,15 @@ import numpy as np
 from .._text import of_type, valued
 
 Weight: TypeAlias = float | int | np.floating | np.integer
-_LARGEST = 2**16  # records of a block; weights that need more are rounded to that many parts
+_LARGEST = 1000  # records of a block; weights that need more are rounded to that many parts
 _SIMPLE = 1000  # the denominator of what is meant by 0.3333333333333333
 
 
 def counts_of(where: str, weights: Mapping[str, Weight]) -> tuple[int, ...]:
     """How many records of each are in a block, the smallest that holds these proportions.
+
+    A float is the number that it is written as: 0.1 is one tenth. If the smallest block is longer
+    than 1,000, proportions are rounded to thousandths; what has a weight has a record.
 
     **Errors:** TypeError for weights that are no numbers; ValueError for negative ones, NaN and
     infinity, and if all are zero.
@@ -49,12 +52,16 @@ def _meant(share: Fraction) -> Fraction:
 
 
 def _rounded(shares: list[Fraction]) -> tuple[int, ...]:
-    # By largest remainders; what has a weight has a record.
+    # By largest remainders; what has a weight has a record, which others do without.
     counts = [max(int(share * _LARGEST), int(share > 0)) for share in shares]
     order = sorted(range(len(shares)), key=lambda i: counts[i] - shares[i] * _LARGEST)
-    for index in order[: _LARGEST - sum(counts)] if sum(counts) < _LARGEST else ():
+    for index in order[: max(0, _LARGEST - sum(counts))]:
         counts[index] += 1
-    return tuple(counts)
+    while sum(counts) > _LARGEST and max(counts) > 1:
+        ahead = [count - share * _LARGEST for count, share in zip(counts, shares, strict=True)]
+        counts[max((i for i in order if counts[i] > 1), key=ahead.__getitem__)] -= 1
+    shortest = math.gcd(*counts)
+    return tuple(count // shortest for count in counts)
 
 
 def by_name(where: str, value: object) -> Mapping[str, Any]:
