@@ -4,12 +4,14 @@ pytest imports it before any test, so each line here stands before the first imp
 """
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis
 import jax
 import jaxtyping
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -19,8 +21,21 @@ jaxtyping.install_import_hook(["dagrax.pure", "dagrax.nnx_api"], "beartype.beart
 hypothesis.settings.register_profile(
     "dagrax",
     deadline=None,  # the first example compiles
-    max_examples=25,
+    max_examples=20,
     derandomize="CI" in os.environ,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("dagrax")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_lightly(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Most of the time is that of compiling, which takes less without most optimizations. A file
+    that looks at what is compiled says `OPTIMIZED = True`."""
+    optimized = getattr(request.module, "OPTIMIZED", False)
+    if optimized:
+        jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", not optimized)
+    yield
+    if optimized:
+        jax.clear_caches()

@@ -7,7 +7,7 @@ these sources and orders by its numbers alone meets every cursor in `test_every_
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -57,7 +57,7 @@ SHARDS = {"whole": None, "first half": (0, 2), "last third": (2, 3)}
 COLUMNS: dict[str, Sequence[str]] = {
     "source": ["array", "documents", "views of views", "view of a concat", "zip"],
     "driver": list(DRIVERS),
-    "order": ["shuffled", "weighted", "balanced", "repeat", "of another length"],
+    "order": ["shuffled", "weighted", "repeat", "of another length"],
     "remainder": REMAINDERS,
     "size": ["6", "24"],
     "start": ["start", "within", "end"],
@@ -70,20 +70,11 @@ FEW = [
     ("mixture", OWN, "blocks", "pad", "24", "within", "first half", "none"),
     ("mixture", OWN, "variants: scan", "drop", "6", "end", "whole", "none"),
     ("random part", "with replacement", "blocks", "drop", "6", "start", "whole", "rid"),
+    ("array", "balanced", "blocks", "carry", "6", "start", "whole", "none"),
     ("array", "windowed", "scan", "pad", "6", "end", "whole", "rid"),
     ("mask", "windowed", "core: step in jit", "carry", "24", "within", "last third", "none"),
     ("windows", "repeat of repeats", "variants: scan", "carry", "6", "end", "first half", "rid"),
 ]
-# Most of the time is that of compiling, and this halves it.
-LIGHTLY = "jax_disable_most_optimizations"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def lightly() -> Iterator[None]:
-    before = jax.config.read(LIGHTLY)
-    jax.config.update(LIGHTLY, True)
-    yield
-    jax.config.update(LIGHTLY, before)
 
 
 def can(row: Row) -> bool:

@@ -19,6 +19,8 @@ from tests.counting import counted, programs
 from tests.nnx_zoo import Scale, data_of
 from tests.zoo import Batch
 
+OPTIMIZED = True
+
 RECORDS, FEATURES, BATCH = 6400, 50, 256
 DATA_BYTES = 4 * RECORDS * FEATURES
 SIZES = itertools.count(RECORDS, BATCH)  # no two pipelines alike, so that each has its program

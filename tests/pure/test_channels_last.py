@@ -16,6 +16,8 @@ from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 from dagrax.pure._channels_last import canonical
 from dagrax.pure._flow import _stream
 
+OPTIMIZED = True
+
 Function = Callable[..., Any]
 NCHW, NHWC = ("NCHW", "OIHW", "NCHW"), ("NHWC", "HWIO", "NHWC")
 CHANNELS_LAST = {

@@ -11,6 +11,8 @@ import pytest
 import dagrax.pure as dp
 from dagrax.pure._flow._apart import apart, settled
 
+OPTIMIZED = True
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
 BATCH = 24  # of 24 x 3072 bytes, large enough to be set apart
 

@@ -163,6 +163,8 @@ import jax, jax.numpy as jnp, numpy as np
 import dagrax.pure as dp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+OPTIMIZED = True
+
 mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
 rows = np.arange(400, dtype=np.float32).reshape(100, 4)
 data = jax.device_put(rows, NamedSharding(mesh, PartitionSpec("data")))

@@ -362,6 +362,8 @@ def test_the_data_are_copied_once_with_nothing_besides(
     np.save(tmp_path / "x.npy", np.ones((100_000, 250), np.float32))
     code = f"""
 import jax.numpy as jnp, numpy as np, dagrax.pure as dp
+
+OPTIMIZED = True
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1000
 jnp.zeros(3).block_until_ready()
