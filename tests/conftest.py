@@ -21,7 +21,7 @@ jaxtyping.install_import_hook(["dagrax.pure", "dagrax.nnx_api"], "beartype.beart
 hypothesis.settings.register_profile(
     "dagrax",
     deadline=None,  # the first example compiles
-    max_examples=20,
+    max_examples=12,
     derandomize="CI" in os.environ,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )

@@ -48,14 +48,11 @@ DRIVERS: dict[str, Path] = {
     "blocks": paths.by_blocks,
     "step in jit": paths.by_step_in_jit,
     "core: step and for": by_step_and_for,
-    "core: scan": paths.by_scan,
-    "core: step in jit": paths.by_step,
-    "variants: step and for": by_step_and_for,
     "variants: scan": paths.by_scan,
 }
 SHARDS = {"whole": None, "first half": (0, 2), "last third": (2, 3)}
 COLUMNS: dict[str, Sequence[str]] = {
-    "source": ["array", "documents", "views of views", "view of a concat", "zip"],
+    "source": ["array", "documents", "views of views", "zip"],
     "driver": list(DRIVERS),
     "order": ["shuffled", "weighted", "repeat", "of another length"],
     "remainder": REMAINDERS,
@@ -72,7 +69,7 @@ FEW = [
     ("random part", "with replacement", "blocks", "drop", "6", "start", "whole", "rid"),
     ("array", "balanced", "blocks", "carry", "6", "start", "whole", "none"),
     ("array", "windowed", "scan", "pad", "6", "end", "whole", "rid"),
-    ("mask", "windowed", "core: step in jit", "carry", "24", "within", "last third", "none"),
+    ("mask", "windowed", "step in jit", "carry", "24", "within", "last third", "none"),
     ("windows", "repeat of repeats", "variants: scan", "carry", "6", "end", "first half", "rid"),
 ]
 
