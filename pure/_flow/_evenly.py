@@ -26,7 +26,8 @@ def turns_of(counts: Sequence[int]) -> Int64[np.ndarray, " block"]:
 def had_before(turns: Int64[np.ndarray, " block"], many: int) -> Int64[np.ndarray, "block many"]:
     """How many turns each has had before each place."""
     taken = turns[:, None] == np.arange(many)
-    return np.cumsum(taken, axis=0) - taken
+    before: Int64[np.ndarray, "block many"] = np.cumsum(taken, axis=0) - taken
+    return before
 
 
 def starts_of(

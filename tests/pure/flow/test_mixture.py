@@ -68,7 +68,9 @@ def drawn(number: Wide) -> jax.Array:
 def turns(number: int, later: bool) -> list[int]:
     """Whose turn it is at the places of a block."""
     pattern = PATTERNS[later]
-    return np.roll(pattern.whose, -pattern.starts[int(drawn(wide_of(number)))]).tolist()
+    shifted = np.roll(pattern.whose, -pattern.starts[int(drawn(wide_of(number)))])
+    whose: list[int] = shifted.tolist()
+    return whose
 
 
 def plain(at: int) -> tuple[int, int]:
