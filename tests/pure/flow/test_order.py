@@ -101,7 +101,7 @@ def test_a_huge_size_repeats_no_record_and_invents_none(size: int) -> None:
     assert ids.max() < size
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     st.integers(1, LARGEST) | st.integers(1, 100),
     st.integers(0, 2**32 - 1),

@@ -55,7 +55,7 @@ def numbers(result: Wide | jax.Array) -> list[int]:
     return found
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=25)
 @given(lists)
 def test_wide_numbers_equal_whole_ones(columns: list[tuple[int, ...]]) -> None:
     x1, x0, y1, y0, by = (jnp.array(column, jnp.uint32) for column in zip(*columns, strict=True))
