@@ -206,7 +206,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
 
     @batch_size.setter
     def batch_size(self, batch_size: int) -> None:
-        self._become(batch_size, self._remainder)
+        self._become(_batch_size=batch_size)
 
     @property
     def remainder(self) -> dp.Remainder:
@@ -215,7 +215,25 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
 
     @remainder.setter
     def remainder(self, remainder: dp.Remainder) -> None:
-        self._become(self._batch_size, remainder)
+        self._become(_remainder=remainder)
+
+    @property
+    def shard(self) -> tuple[int, int] | None:
+        """Which part of each batch is handed out, `(index, count)`; it may be set to another."""
+        return self._shard
+
+    @shard.setter
+    def shard(self, shard: tuple[int, int] | None) -> None:
+        self._become(_shard=shard)
+
+    @property
+    def record_ids(self) -> str | None:
+        """The name of the field for the ids of the records; it may be set to another."""
+        return self._record_ids
+
+    @record_ids.setter
+    def record_ids(self, record_ids: str | None) -> None:
+        self._become(_record_ids=record_ids)
 
     def seek(self, *, epoch: int | None = None, offset: int = 0) -> None:
         """Go to an offset, counted in records, of an epoch (the current one, if none is given).
@@ -291,15 +309,17 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
                 )
         return _calls.outputs(self, batch, nodes or self._schedule.executed)
 
-    def _become(self, batch_size: int, remainder: dp.Remainder) -> None:
+    def _become(self, **changes: object) -> None:
         # Judged as a whole before any of it counts.
-        before = self._batch_size, self._remainder
-        self._batch_size, self._remainder = batch_size, remainder
+        before = {name: getattr(self, name) for name in changes}
         try:
+            for name, value in changes.items():
+                setattr(self, name, value)
             self._stream()
             self.check()
         except (TypeError, ValueError):
-            self._batch_size, self._remainder = before
+            for name, value in before.items():
+                setattr(self, name, value)
             raise
 
     def _graph_node_set_key(self, key: Any, value: Any) -> None:

@@ -53,7 +53,7 @@ def _each(key: PRNGKeyArray | RecordKeys, numbers: UInt32[Array, " numbers"]) ->
 
 
 def check_key(name: str, key: object) -> None:
-    """Refuse what is no JAX key, nor several. **Errors:** TypeError."""
+    """Refuse what is no array of JAX keys. **Errors:** TypeError."""
     expected = "a JAX key: write jax.random.key(0)."
     if not isinstance(key, jax.Array | np.ndarray):
         told = valued if isinstance(key, int | str) else of_type

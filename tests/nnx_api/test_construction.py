@@ -225,3 +225,18 @@ def test_a_node_cannot_be_replaced_by_a_chain_or_a_pipeline() -> None:
             TypeError, match=r"Node `a` was replaced by one of type (list|Pipeline)"
         ):
             pipeline.step()
+
+
+def test_shard_and_record_ids_may_be_set_and_are_judged_first() -> None:
+    pipeline = Pipeline.from_arrays({"x": np.arange(8.0, dtype=np.float32)}, batch_size=4)
+    pipeline.step()
+    pipeline.record_ids = "id"
+    pipeline.shard = (1, 2)
+    assert pipeline.step()["id"].tolist() == [6, 7]
+    with pytest.raises(ValueError):
+        pipeline.shard = (0, 3)  # which does not divide the batch
+    with pytest.raises(ValueError, match="the data already have"):
+        pipeline.record_ids = "x"
+    assert (pipeline.shard, pipeline.record_ids) == ((1, 2), "id")
+    pipeline.shard = pipeline.record_ids = None
+    assert pipeline.step()["x"].tolist() == [0, 1, 2, 3]
