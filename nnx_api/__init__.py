@@ -3,6 +3,7 @@
 What is computed stands in `dagrax.pure`; no algorithm is told twice.
 """
 
+from . import operators as operators
 from ._array_source import ArraySource as ArraySource
 from ._element import Element as Element
 from ._element import OperatorModule as OperatorModule

@@ -73,7 +73,7 @@ class _Signature:
         own = inspect.signature(owner.__call__).parameters
         batch, keys = own["batch"], own["record_keys"]
         parameters = [batch.replace(default=batch.empty)]
-        if operator._is_stochastic() and not operator._is_off():
+        if operator.draws() and not operator._is_off():
             parameters.append(keys.replace(default=keys.empty))
         return inspect.Signature(parameters, return_annotation=dict[str, PyTree])
 
@@ -83,7 +83,8 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
 
     The pipeline maps it over the batch. A stochastic operator declares a keyword `key` in `apply`
     and receives its record's own key. If it has the attribute `deterministic`, which flax's
-    `eval()` and `train()` set, it leaves the batch as it is while that is true.
+    `eval()` and `train()` set, `in_eval` takes the place of `apply` while that is true: it leaves
+    the record as it is, if nothing else is written.
 
     Annotated as `apply(self, element: Element[Image]) -> Element[Image]`, it is checked against the
     fields of one record.
@@ -94,6 +95,20 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
     @abc.abstractmethod
     def apply(self, *args: Any, **kwargs: Any) -> Element[Any]:
         """`apply(self, element)` or `apply(self, element, *, key)`: one record in, one out."""
+
+    def draws(self) -> bool:
+        """Whether `apply` draws, and is given `key`: whether it declares one."""
+        return "key" in inspect.signature(self.apply).parameters
+
+    def in_eval(self, element: Element[Any]) -> Element[Any]:
+        """What becomes of a record in `eval()`, if the operator draws."""
+        return element
+
+    def on_record(self, element: Element[Any], key: PRNGKeyArray | None) -> Element[Any]:
+        """What becomes of one record, as in a pipeline; for operators that hold others."""
+        if self.draws() and self._is_off():
+            return self.in_eval(element)
+        return self.apply(element, key=key) if self.draws() else self.apply(element)
 
     def contract(self, inputs: int) -> dp.Contract:
         """What `apply` says of one record, its Elements opened."""
@@ -115,9 +130,7 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
         """Apply the operator to each record of a batch, with a key for each if it draws."""
         if fields or not isinstance(batch, Mapping):
             raise TypeError(self._no_batch(batch, fields))
-        if self._is_stochastic() and self._is_off():
-            return dict(batch)
-        draws = self._is_stochastic()
+        draws = self.draws() and not self._is_off()
         if draws and record_keys is None:
             raise ValueError(
                 f"{type(self).__name__} draws random numbers, but was given no keys. A pipeline "
@@ -139,18 +152,15 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
             raise
         return output
 
-    def _is_stochastic(self) -> bool:
-        return "key" in inspect.signature(self.apply).parameters
-
     def _is_off(self) -> bool:
         # Flax sets the attribute where there is one, so that its being there says something.
         return bool(getattr(self, "deterministic", False))
 
     def _map(self, record: dict[str, PyTree]) -> dict[str, PyTree]:
-        return self._data(self.apply(Element(record)))
+        return self._data(self.on_record(Element(record), None))
 
     def _draw(self, record: dict[str, PyTree], *, key: PRNGKeyArray) -> dict[str, PyTree]:
-        return self._data(self.apply(Element(record), key=key))
+        return self._data(self.on_record(Element(record), key))
 
     def _data(self, output: object) -> dict[str, PyTree]:
         name = type(self).__name__

@@ -12,6 +12,7 @@ the loops, the contracts, variants.
 """
 
 # isort: off
+from . import ops as ops
 from ._graph._schedule import Schedule as Schedule
 from ._graph._stage import per_record as per_record
 from ._graph._pipeline import Pipeline as Pipeline

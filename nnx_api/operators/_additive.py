@@ -5,7 +5,6 @@ Both work on one record; nothing here knows of batches.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from dagrax.pure import internal
 
 from .._element import Element, OperatorModule
+from ._magnitudes import magnitude
 
 
 class BrightnessOperator(OperatorModule):
@@ -25,7 +25,7 @@ class BrightnessOperator(OperatorModule):
     strength: nnx.Param[Float[Array, ""]]
 
     def __init__(self, strength: Shaped[ArrayLike, ""] = 0.1, *, field: str = "image"):
-        self.strength = _strength(strength)
+        self.strength = magnitude("strength", strength)
         self.field = _field(field)
 
     def apply(self, element: Element) -> Element:
@@ -36,13 +36,14 @@ class BrightnessOperator(OperatorModule):
 class NoiseOperator(OperatorModule):
     """Add normal noise, times a learnable `strength`, to a floating-point field.
 
-    In `eval()` it adds none. **Errors:** those of `BrightnessOperator`.
+    In `eval()` it adds none. **Errors:** those of `BrightnessOperator`; ValueError for a negative
+    strength.
     """
 
     strength: nnx.Param[Float[Array, ""]]
 
     def __init__(self, strength: Shaped[ArrayLike, ""] = 0.1, *, field: str = "image"):
-        self.strength = _strength(strength)
+        self.strength = magnitude("strength", strength, least=0.0)
         self.field = _field(field)
         self.deterministic = False
 
@@ -52,15 +53,6 @@ class NoiseOperator(OperatorModule):
         return element.update_data(
             {self.field: value + self.strength[...].astype(value.dtype) * noise}
         )
-
-
-def _strength(strength: ArrayLike) -> nnx.Param[Float[Array, ""]]:
-    numbers = int | float | np.integer | np.floating | np.ndarray | jax.Array
-    if isinstance(strength, bool) or not isinstance(strength, numbers):
-        raise TypeError(internal.valued("strength", strength, "a number."))
-    if np.ndim(strength):
-        raise ValueError(f"strength is {internal.spec_text(strength)}; expected one number.")
-    return nnx.Param(jnp.asarray(strength, jnp.float32))
 
 
 def _field(field: object) -> str:

@@ -19,7 +19,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # The order in which `pure` is read: a file imports from the rooms before its own, and from its own.
 ROOMS = (
-    *("_text", "_mesh", "_random", "_channels_last", "_static", "_graph", "_flow", "_contract"),
+    *(
+        "_text",
+        "_mesh",
+        "_random",
+        "ops",
+        "_channels_last",
+        "_static",
+        "_graph",
+        "_flow",
+        "_contract",
+    ),
     *("_loop", "_variants", "_fingerprint", "_summary", "internal", "__init__"),
 )
 SIDES = ("pure", "nnx_api")

@@ -1,0 +1,83 @@
+"""The magnitudes of operators: numbers that are learnable, judged when they are given.
+
+What an operator does with them is not known here.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Shaped
+
+from dagrax.pure import internal
+
+_NUMBERS = int | float | np.integer | np.floating | np.ndarray | jax.Array
+
+
+def magnitude(
+    name: str,
+    value: Shaped[ArrayLike, ""],
+    *,
+    least: float = -np.inf,
+    most: float = np.inf,
+) -> nnx.Param[Float[Array, ""]]:
+    """One number as a Param. **Errors:** TypeError for anything else, ValueError for several
+    numbers, NaN, and one that is not from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+        raise TypeError(internal.valued(name, value, "a number."))
+    if np.ndim(value):
+        raise ValueError(f"{name} is {internal.spec_text(value)}; expected one number.")
+    _judge(name, value, least, most)
+    return nnx.Param(jnp.asarray(value, jnp.float32))
+
+
+def magnitudes(
+    name: str,
+    values: Shaped[ArrayLike, " numbers"] | tuple[float, ...] | list[float],
+    *,
+    count: int | None = None,
+    least: float = -np.inf,
+    most: float = np.inf,
+    rising: bool = False,
+) -> nnx.Param[Float[Array, " numbers"]]:
+    """Several numbers as a Param, such as a range `(low, high)`, which is `rising`.
+
+    **Errors:** TypeError for anything else; ValueError for another `count` of them, NaN, a number
+    that is not from `least` to `most`, and a range that falls.
+    """
+    expected = "numbers" if count is None else f"{count} numbers"
+    if not isinstance(values, tuple | list | np.ndarray | jax.Array):
+        raise TypeError(internal.valued(name, values, f"{expected}."))
+    for value in values if isinstance(values, tuple | list) else ():
+        if isinstance(value, bool) or not isinstance(value, _NUMBERS):
+            raise TypeError(internal.valued(name, values, f"{expected}."))
+    array = jnp.asarray(values, jnp.float32)
+    if array.ndim != 1 or count not in (None, len(array)):
+        raise ValueError(f"{name} is {internal.spec_text(array)}; expected {expected}.")
+    _judge(name, values, least, most)
+    if rising and _some(array, lambda x: np.diff(x) < 0):
+        raise ValueError(f"{name} is {values!r}; expected a range (low, high) that does not fall.")
+    return nnx.Param(array)
+
+
+def _judge(name: str, value: object, least: float, most: float) -> None:
+    array = jnp.asarray(value, jnp.float32)
+    if _some(array, np.isnan) or _some(array, lambda x: (x < least) | (x > most)):
+        raise ValueError(f"{name} is {value!r}; expected {_between(least, most)}.")
+
+
+def _some(array: Shaped[Array, "..."], fails: Callable[[np.ndarray], np.ndarray]) -> bool:
+    # Inside a trace a value is not known.
+    return not isinstance(array, Tracer) and bool(np.any(fails(np.asarray(array))))
+
+
+def _between(least: float, most: float) -> str:
+    if np.isinf(least) and np.isinf(most):
+        return "numbers that are not NaN"
+    if np.isinf(most):
+        return f"at least {least:g}"
+    return f"from {least:g} to {most:g}" if not np.isinf(least) else f"at most {most:g}"

@@ -1,0 +1,93 @@
+"""What an operation is given: refused by name if it cannot work, with the edit that mends it.
+
+Kinds, dtypes and ranks are known while a program is traced; values are looked at where they are
+known, and otherwise while the program runs: always by `certain`, under checkify alone by `checked`.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import checkify
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Shaped
+
+from .._text import spec_text
+
+
+def image_of(
+    function: str,
+    image: Shaped[ArrayLike, "h w c"],
+    *,
+    channels: tuple[int, ...] = (),
+    exact: bool = False,
+) -> Shaped[Array, "h w c"]:
+    """The image as an array of JAX, if `function` can work on it.
+
+    With `exact` it may be uint8 as well as floating-point; `channels` are the numbers of channels
+    that will do, any if there are none. **Errors:** TypeError for another dtype; ValueError for
+    another rank, an image without pixels, or another number of channels.
+    """
+    value = jnp.asarray(image)
+    given = spec_text(value)
+    if value.ndim != 3:
+        raise ValueError(
+            f"{function} takes an image `h w c`, but was given {given}; {_axes(value)}"
+        )
+    floating = jnp.issubdtype(value.dtype, jnp.floating)
+    if not floating and not (exact and value.dtype == jnp.uint8):
+        kinds = "floats or uint8" if exact else "floats"
+        raise TypeError(
+            f"{function} takes an image of {kinds}, but was given {given}; cast it before: by "
+            "ToFloat(), or image.astype(jnp.float32) / 255."
+        )
+    if not value.size:
+        raise ValueError(f"{function} takes an image, but was given {given}, which has no pixels.")
+    if channels and value.shape[2] not in channels:
+        expected = " or ".join(map(str, channels))
+        raise ValueError(
+            f"{function} takes an image of {expected} channels, but was given {given}; pass some "
+            "of them: image[..., :3]."
+        )
+    return value
+
+
+def _axes(image: Shaped[Array, "..."]) -> str:
+    if image.ndim == 2:
+        return "add an axis for its one channel: image[..., None]."
+    if image.ndim > 3:
+        return "map it over the leading axes: jax.vmap, or dagrax.pure.per_record."
+    return "expected three axes: height, width and channels."
+
+
+def like(value: Shaped[ArrayLike, "..."], array: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """A number, or one for each channel, in the dtype of the array it is used with."""
+    return jnp.asarray(value).astype(array.dtype)
+
+
+def known(value: object) -> bool:
+    """Whether a value can be looked at now: it belongs to no trace."""
+    return not isinstance(value, Tracer)
+
+
+def certain(
+    value: Shaped[Array, "..."], fails: Bool[ArrayLike, ""], message: str
+) -> Shaped[Array, "..."]:
+    """The value, if nothing fails. **Errors:** ValueError, or inside a trace a run-time error."""
+    if known(fails):
+        if np.asarray(fails):
+            raise ValueError(message)
+        return value
+    refused: Shaped[Array, "..."] = eqx.error_if(value, fails, message)
+    return refused
+
+
+def checked(
+    holds: Bool[ArrayLike, "..."], message: str, **values: Shaped[ArrayLike, "..."]
+) -> None:
+    """Refuse, where the program is run under `jax.experimental.checkify`, what does not hold.
+
+    It costs nothing elsewhere. `{name}` in the message is that of the `values`.
+    """
+    checkify.debug_check(jnp.all(holds), message, **jax.tree.map(jnp.asarray, values))
