@@ -63,7 +63,7 @@ def changed(
             f'"{next(iter(changes))}"}}.'
         )
     return element.update_data(
-        {name: _changed(operator, name, element.data[name], changes[kind]) for name, kind in chosen}
+        {name: _changed(operator, name, element.data[name], change) for name, change in chosen}
     )
 
 
