@@ -54,7 +54,9 @@ def changed(
     those of a change, with the names of operator and field before them.
     """
     chosen = [
-        (name, kind) for name, kind in chosen_fields(operator, element, fields) if kind in changes
+        (name, changes[kind])
+        for name, kind in chosen_fields(operator, element, fields)
+        if kind in changes
     ]
     if not chosen:
         raise ValueError(
