@@ -87,6 +87,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         self._shard, self._record_ids = shard, record_ids
         self._stream()
         self._is_seeded = rngs is not None
+        self._is_checked = False
         self._seed = Seed(jax.random.key(0) if rngs is None else draw_seed(rngs, "pipeline"))
         self._position = Position(placed(dp.Cursor(0, 0), source))
         self.check()
@@ -268,6 +269,22 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         """
         return _calls.survey(self).outputs
 
+    def checked(self) -> "Pipeline[In, Out]":
+        """This very pipeline, refusing at run time what cannot be known before.
+
+        Its parameters, data and position are this one's. Its steps, loops and calls also compute
+        what stages check by `jax.experimental.checkify.debug_check`, as the operators do of labels
+        and magnitudes, which costs nothing otherwise. Slower, for debugging; inside a trace of
+        your own (jit), checkify that instead.
+
+        **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
+        then leave position and Variables as they were.
+        """
+        checked: Pipeline[In, Out] = object.__new__(type(self))
+        vars(checked).update(vars(self))  # every Variable is held by both
+        vars(checked)["_is_checked"] = True
+        return checked
+
     def __len__(self) -> int:
         return _calls.batching(self).steps_per_epoch
 
@@ -286,6 +303,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
             seed = own._key() if key is None else key
             return None, dp.apply(own._graph(), batch, key=seed, origin=origin)
 
+        if self._is_checked:
+            _calls.check_call(self, batch, key, origin)
         return each_variant(one, self, self._variants)[1]
 
     def step(self) -> Out:

@@ -22,11 +22,13 @@ from ._watch import Watch
 
 
 class Plan:
-    """How some modules are called, until their structure changes."""
+    """How some modules are called, until their structure changes; `checked`, with what is checked
+    at run time."""
 
-    def __init__(self, modules: PyTree, parts: Parts, private: Private):
+    def __init__(self, modules: PyTree, parts: Parts, private: Private, *, checked: bool = False):
         self.parts = parts
         self._private = private
+        self._checked = checked
         self._key = structure_key(parts, modules)
         self._watch = Watch(modules)
         self._programs: dict[tuple[Fn, tuple[Hashable, ...]], Program] = {}
@@ -91,7 +93,8 @@ class Plan:
         self, fn: Fn, said: tuple[Hashable, ...], static: tuple[object, ...], *, shareable: bool
     ) -> Program:
         key = (self._key, fn, said)
-        compiled = self._private.find(key, shareable=shareable and self._key.shareable)
+        shareable = shareable and self._key.shareable
+        compiled = self._private.find(key, shareable=shareable, checked=self._checked)
         program = Program(self.parts, key, compiled, fn, static)
         program.has_run = key in self._looked_through
         return program

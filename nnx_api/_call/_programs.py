@@ -3,6 +3,7 @@
 A `Program` is `fn(modules, *args, *static)` for modules like some that were taken apart. Programs
 of one key, of two pipelines made alike say, are compiled once: JAX finds what is compiled by the
 key, which holds neither data nor parameters nor functions alive. What they compute is not known.
+A checked program also computes whether what its functions check at run time holds.
 """
 
 import weakref
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
+from jax.experimental import checkify
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import PyTree
 
@@ -22,7 +24,8 @@ from ._parts import Changed, Held, Parts, Values, raw_value
 _MOST = 32
 Fn: TypeAlias = Callable[..., Any]  # of modules, arguments and static arguments
 Args: TypeAlias = tuple[PyTree, ...]
-Compiled: TypeAlias = Callable[["_Handle", Values, Args], tuple[Any, Changed]]
+# The result and what has changed; then, of a checked program, what was found.
+Compiled: TypeAlias = Callable[["_Handle", Values, Args], tuple[Any, ...]]
 
 
 class Program:
@@ -40,8 +43,14 @@ class Program:
         self._handle = _Handle(key, weakref.ref(self))
 
     def __call__(self, values: Values, *args: PyTree) -> tuple[Any, Changed]:
-        """What `fn` returns, and which values it has set."""
-        return self._compiled(self._handle, values, args)
+        """What `fn` returns, and which values it has set.
+
+        **Errors:** ValueError for what a checked program has found not to hold.
+        """
+        result, changed, *found = self._compiled(self._handle, values, args)
+        for error in found:
+            refuse_found(error)
+        return result, changed
 
     def traced(self, values: Values, *args: PyTree) -> ClosedJaxpr:
         """The program as it was traced; the call that follows does not trace it again."""
@@ -74,13 +83,25 @@ def _run(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed]:
     return output, program.parts.changes(modules, values, "The pipeline")
 
 
+def _run_checked(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed, PyTree]:
+    error, (result, changed) = checkify.checkify(lambda *given: _run(handle, *given))(values, args)
+    return result, changed, error
+
+
+def refuse_found(error: checkify.Error) -> None:
+    """Refuse what a checked program has found. **Errors:** ValueError with its message."""
+    if said := error.get():
+        raise ValueError(said.removesuffix(" (`check` failed)"))
+
+
 _shared: Compiled = jax.jit(_run, static_argnums=0)
+_shared_checked: Compiled = jax.jit(_run_checked, static_argnums=0)
 
 
-def _compiled_alone() -> Compiled:
+def _compiled_alone(checked: bool) -> Compiled:
     # What JAX compiles belongs to a function, not to a call of jit: here to a new one.
-    def run(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed]:
-        return _run(handle, values, args)
+    def run(handle: _Handle, values: Values, args: Args) -> tuple[Any, ...]:
+        return (_run_checked if checked else _run)(handle, values, args)
 
     return jax.jit(run, static_argnums=0)
 
@@ -94,14 +115,14 @@ class Private:
     def __init__(self) -> None:
         self._compiled: dict[Hashable, Compiled] = {}
 
-    def find(self, key: Hashable, *, shareable: bool) -> Compiled:
+    def find(self, key: Hashable, *, shareable: bool, checked: bool) -> Compiled:
         """The compiled function for programs of a key: everybody's, or the owner's alone."""
         if shareable:
-            return _shared
+            return _shared_checked if checked else _shared
         if key not in self._compiled:
             while len(self._compiled) >= _MOST:
                 del self._compiled[next(iter(self._compiled))]
-            self._compiled[key] = _compiled_alone()
+            self._compiled[key] = _compiled_alone(checked)
         return self._compiled[key]
 
 

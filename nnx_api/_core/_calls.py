@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import flax.errors
 import jax
 from flax import nnx
+from jax.experimental import checkify
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
@@ -21,7 +22,7 @@ from dagrax.pure import internal
 from .._call._foreign import refuse_foreign
 from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan
-from .._call._programs import Program
+from .._call._programs import Program, refuse_found
 from . import _traced
 from ._kept import Kept
 from ._module import PipelineCore, before_the_end, checked_position
@@ -124,6 +125,22 @@ def outputs(
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
 
 
+def check_call(
+    pipeline: PipelineCore[Any, Any], batch: PyTree, key: PyTree, origin: dp.Origin | None
+) -> None:
+    """Refuse what a call with a batch would find at run time; nothing is set."""
+    parts = Parts.of(pipeline)
+    values = parts.values()
+    if any_traced([*values, *jax.tree.leaves((batch, key))]):
+        return  # the trace is the user's own to checkify
+
+    def called(values: Values, batch: PyTree, key: PyTree) -> PyTree:
+        return parts.together(values)(batch, key=key, origin=origin)
+
+    error, _ = jax.jit(checkify.checkify(called))(values, batch, key)
+    refuse_found(error)
+
+
 def _planned(
     pipeline: PipelineCore[Any, Any], kept: Kept
 ) -> tuple[Plan, internal.Batching, Values] | None:
@@ -133,7 +150,8 @@ def _planned(
         if any_traced(parts.values()):
             return None
         pipeline._check_graph()
-        kept.plan = Plan(pipeline, parts, kept.private), pipeline._stream().batching
+        plan = Plan(pipeline, parts, kept.private, checked=pipeline._is_checked)
+        kept.plan = plan, pipeline._stream().batching
     plan, batching = kept.plan
     values = plan.parts.values()
     return None if plan.are_traced(values) else (plan, batching, values)

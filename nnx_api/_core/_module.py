@@ -59,6 +59,7 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     _shard: internal.Shard | None
     _record_ids: str | None
     _is_seeded: bool
+    _is_checked: bool
     _seed: Seed
     _position: Position
 

@@ -183,7 +183,7 @@ def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None
         if any_traced(values := parts.values()):
             return None, values
         pipeline._check_graph()
-        plan = Plan(everything, parts, kept.private)
+        plan = Plan(everything, parts, kept.private, checked=pipeline._is_checked)
         planned = Planned(plan, pipeline._stream().batching)
         kept.keep_loop(members, planned)
     values = planned.plan.parts.values()

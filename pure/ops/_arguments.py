@@ -13,6 +13,7 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Shaped
 
+from .._node import of_node
 from .._text import spec_text
 
 
@@ -79,7 +80,7 @@ def certain(
         if np.asarray(fails):
             raise ValueError(message)
         return value
-    refused: Shaped[Array, "..."] = eqx.error_if(value, fails, message)
+    refused: Shaped[Array, "..."] = eqx.error_if(value, fails, of_node(message))
     return refused
 
 
@@ -90,4 +91,4 @@ def checked(
 
     It costs nothing elsewhere. `{name}` in the message is that of the `values`.
     """
-    checkify.debug_check(jnp.all(holds), message, **jax.tree.map(jnp.asarray, values))
+    checkify.debug_check(jnp.all(holds), of_node(message), **jax.tree.map(jnp.asarray, values))

@@ -1,0 +1,119 @@
+"""What only a running program can know is told by `pipeline.checked()`, by its node."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.experimental import checkify
+
+import dagrax.pure as dp
+from dagrax.nnx_api import Element, MemorySource, OperatorModule, Pipeline
+from dagrax.pure.ops._arguments import certain, checked
+
+DATA = {"x": jnp.arange(12.0, dtype=jnp.float32)}
+
+
+class Counted(nnx.Module):
+    """Scales, counts its calls, and checks as a user would."""
+
+    def __init__(self, scale: float):
+        self.scale = nnx.Param(jnp.float32(scale))
+        self.calls = nnx.BatchStat(jnp.int32(0))
+
+    def __call__(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        self.calls[...] = self.calls[...] + 1
+        x = batch["x"] * self.scale[...]
+        checkify.debug_check(jnp.all(x < 20), "a value is {x}", x=x.max())
+        return {"x": x}
+
+
+class Small(OperatorModule):
+    """Checks one record, as the operators do."""
+
+    def apply(self, element: Element) -> Element:
+        x = element.data["x"]
+        checked(x < 5, "x is {x}; expected less than 5.", x=x)
+        return element
+
+
+def pipeline_of(scale: float = 1.0) -> Pipeline:
+    source = MemorySource(data=DATA)
+    return Pipeline(source=source, stages={"a": Counted(scale), "b": Small()}, batch_size=4)
+
+
+def total(batch: dict[str, jax.Array]) -> jax.Array:
+    return batch["x"].sum()
+
+
+def test_a_checked_pipeline_is_the_same_pipeline() -> None:
+    pipeline = pipeline_of()
+    checked = pipeline.checked()
+    assert checked.step()["x"].tolist() == [0, 1, 2, 3]
+    assert pipeline.cursor == checked.cursor == (0, 4)
+    assert pipeline.nodes["a"].calls[...] == 1
+    assert pipeline.step()["x"].tolist() == [4, 5, 6, 7]  # unchecked, it goes on
+    pipeline.seek(epoch=0)
+    assert checked.scan(total, length=1).tolist() == [6]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: p.step(),
+        lambda p: list(p),
+        lambda p: p.outputs("b"),
+        lambda p: p(DATA),
+        lambda p: p.scan(total),
+        lambda p: list(p.blocks(total, every=3)),
+    ],
+    ids=["step", "for", "outputs", "call", "scan", "blocks"],
+)
+def test_it_refuses_by_node_and_sets_nothing(call: Callable[[Pipeline], Any]) -> None:
+    pipeline = pipeline_of()
+    pipeline.seek(epoch=0, offset=4)
+    told = r"^node `b`: x is (7|11)\.0; expected less than 5\.$"
+    with pytest.raises(ValueError, match=told):
+        call(pipeline.checked())
+    assert (pipeline.cursor, int(pipeline.nodes["a"].calls[...])) == ((0, 4), 0)
+
+
+def test_what_a_user_checks_is_told_as_it_is_written() -> None:
+    with pytest.raises(ValueError, match=r"^a value is 30\.0$"):
+        pipeline_of(10.0).checked().step()
+
+
+def test_variants_are_checked_each() -> None:
+    pipelines = [pipeline_of(scale) for scale in (1.0, 2.0)]
+    for pipeline in pipelines:
+        pipeline.source = pipelines[0].source
+    together = Pipeline.variants(pipelines)
+    assert together.step()["x"].shape == (2, 4)
+    together.seek(epoch=0)
+    with pytest.raises(ValueError, match=r"^node `b`: x is [56]\.0"):
+        together.checked().step()
+
+
+def test_in_a_trace_of_the_users_own_that_is_checked() -> None:
+    graph = dp.Pipeline.linear([dp.per_record(small)])
+    loud = checkify.checkify(lambda x: dp.apply(graph, x))
+    assert loud(jnp.arange(3.0))[0].get() is None
+    said = loud(jnp.arange(9.0))[0].get()
+    assert said is not None and said.startswith("node `small`: x is ")
+
+
+def small(x: jax.Array) -> jax.Array:
+    checked(x < 5, "x is {x}", x=x)
+    return x
+
+
+def test_what_must_never_pass_is_refused_in_any_program() -> None:
+    with pytest.raises(ValueError, match=r"^x is too large$"):
+        certain(jnp.ones(()), np.bool_(True), "x is too large")
+    refused = jax.jit(lambda x: certain(x, x > 1, "x is too large"))
+    assert refused(jnp.ones(())) == 1
+    with pytest.raises(Exception, match=r"x is too large"):
+        jax.block_until_ready(refused(2 * jnp.ones(())))
