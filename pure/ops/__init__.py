@@ -6,3 +6,21 @@ around them stand in `dagrax.nnx_api.operators`; mapped over a batch, they are s
 """
 
 # isort: off
+from ._tone import adjust_brightness as adjust_brightness
+from ._tone import adjust_contrast as adjust_contrast
+from ._colour import adjust_saturation as adjust_saturation
+from ._colour import adjust_hue as adjust_hue
+from ._tone import adjust_gamma as adjust_gamma
+from ._tone import adjust_sharpness as adjust_sharpness
+from ._spaces import rgb_to_hsv as rgb_to_hsv
+from ._spaces import hsv_to_rgb as hsv_to_rgb
+from ._spaces import rgb_to_grayscale as rgb_to_grayscale
+from ._spaces import rgb_to_yuv as rgb_to_yuv
+from ._spaces import yuv_to_rgb as yuv_to_rgb
+from ._tone import invert as invert
+from ._tone import solarize as solarize
+from ._tone import posterize as posterize
+from ._histogram import equalize as equalize
+from ._histogram import autocontrast as autocontrast
+from ._normal import normalize as normalize
+from ._normal import denormalize as denormalize

@@ -19,7 +19,7 @@ from .._text import spec_text
 
 def image_of(
     function: str,
-    image: Shaped[ArrayLike, "h w c"],
+    image: Shaped[ArrayLike, "..."],
     *,
     channels: tuple[int, ...] = (),
     exact: bool = False,
