@@ -24,14 +24,17 @@ def magnitude(
     *,
     least: float = -np.inf,
     most: float = np.inf,
+    above: float = -np.inf,
 ) -> nnx.Param[Float[Array, ""]]:
     """One number as a Param. **Errors:** TypeError for anything else, ValueError for several
-    numbers, NaN, and one that is not from `least` to `most`."""
+    numbers, NaN, and one that is not from `least` to `most`, or not `above`."""
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise TypeError(internal.valued(name, value, "a number."))
     if np.ndim(value):
         raise ValueError(f"{name} is {internal.spec_text(value)}; expected one number.")
     _judge(name, value, least, most)
+    if _some(jnp.asarray(value, jnp.float32), lambda x: ~(x > above)):
+        raise ValueError(f"{name} is {value!r}; expected above {above:g}.")
     return nnx.Param(jnp.asarray(value, jnp.float32))
 
 

@@ -1,0 +1,66 @@
+"""Arrays that are no images: waves, tokens, labels and features, refused by name if they are of the
+wrong kind.
+
+What is done with them is not known here; images are judged in `_arguments`.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Integer, Shaped
+
+from .._text import spec_text, valued
+from ._arguments import checked
+
+
+def floats_of(
+    function: str, value: Shaped[ArrayLike, "..."], *, axes: int = 0
+) -> Float[Array, "..."]:
+    """The value as floats of JAX. **Errors:** TypeError for another dtype, ValueError for fewer
+    than so many axes."""
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{function} takes floats, but was given {spec_text(array)}; cast it before: "
+            "x.astype(jnp.float32)."
+        )
+    return _deep_enough(function, array, axes)
+
+
+def integers_of(
+    function: str, value: Shaped[ArrayLike, "..."], *, axes: int = 0
+) -> Integer[Array, "..."]:
+    """The value as integers of JAX. **Errors:** TypeError for another dtype, ValueError for fewer
+    than so many axes."""
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(
+            f"{function} takes integers, but was given {spec_text(array)}; cast it before: "
+            "x.astype(jnp.int32)."
+        )
+    return _deep_enough(function, array, axes)
+
+
+def count_of(name: str, value: object, *, least: int = 1) -> int:
+    """A number of things, which is known while a program is traced. **Errors:** TypeError,
+    ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(valued(name, value, "an int."))
+    if value < least:
+        raise ValueError(f"{name} is {value}; expected at least {least}.")
+    return int(value)
+
+
+def check_rate(function: str, rate: Shaped[ArrayLike, ""]) -> None:
+    """Look, under checkify, whether a probability is one."""
+    given = jnp.asarray(rate)
+    checked((given >= 0) & (given <= 1), f"{function}: the rate is {{rate}}", rate=given)
+
+
+def _deep_enough(function: str, array: Shaped[Array, "..."], axes: int) -> Shaped[Array, "..."]:
+    if array.ndim < axes:
+        needed = "an axis" if axes == 1 else f"{axes} axes"
+        raise ValueError(
+            f"{function} takes an array of {needed}, but was given {spec_text(array)}."
+        )
+    return array
