@@ -28,6 +28,7 @@ from ._flow._views import where as where
 from ._flow._joined import Concat as Concat
 from ._flow._joined import Zip as Zip
 from ._flow._mixture import Mixture as Mixture
+from ._flow._fitted import fit as fit
 from ._flow._order import AbstractOrder as AbstractOrder
 from ._flow._order import Sequential as Sequential
 from ._flow._order import Shuffled as Shuffled

@@ -5,6 +5,18 @@ Those that draw have `deterministic`, so that `pipeline.eval()` turns them off a
 
 from ._additive import BrightnessOperator as BrightnessOperator
 from ._additive import NoiseOperator as NoiseOperator
+from ._choice import Apply as Apply
+from ._choice import OneOf as OneOf
+from ._choice import PerBatch as PerBatch
+from ._choice import RandomApply as RandomApply
+from ._choice import Sequence as Sequence
 from ._mixing import CutMix as CutMix
 from ._mixing import MixUp as MixUp
 from ._running import RunningNormalize as RunningNormalize
+from ._soft import SoftChoice as SoftChoice
+from ._standardize import Standardize as Standardize
+from ._structure import Cast as Cast
+from ._structure import Drop as Drop
+from ._structure import OneHot as OneHot
+from ._structure import Rename as Rename
+from ._structure import Select as Select

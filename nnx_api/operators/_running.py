@@ -85,4 +85,10 @@ class RunningNormalize(nnx.Module):
                 f"RunningNormalize has moments of {self.features} features, but `{self.field}` is "
                 f"{internal.spec_text(value)}; expected a last axis of {self.features}."
             )
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise TypeError(
+                f"RunningNormalize works on a floating-point field, but `{self.field}` is "
+                f"{internal.spec_text(value)}; cast it before: Cast({{{self.field!r}: "
+                "'float32'})."
+            )
         return value

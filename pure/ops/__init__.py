@@ -66,3 +66,4 @@ from ._moments import running_normalize as running_normalize
 from ._moments import normalized as normalized
 from ._mixing import mixup as mixup
 from ._mixing import cutmix as cutmix
+from ._casts import cast as cast

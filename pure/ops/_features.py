@@ -109,3 +109,9 @@ def _against(
             "number, or one for each entry of the last axes."
         )
     return jnp.broadcast_to(given, value.shape)
+
+
+def as_floats(x: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Floats as they are, other numbers as float32."""
+    value = jnp.asarray(x)
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32)

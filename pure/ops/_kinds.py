@@ -59,8 +59,8 @@ def check_rate(function: str, rate: Shaped[ArrayLike, ""]) -> None:
 
 def _deep_enough(function: str, array: Shaped[Array, "..."], axes: int) -> Shaped[Array, "..."]:
     if array.ndim < axes:
-        needed = "an axis" if axes == 1 else f"{axes} axes"
+        needed = "one axis" if axes == 1 else f"{axes} axes"
         raise ValueError(
-            f"{function} takes an array of {needed}, but was given {spec_text(array)}."
+            f"{function} takes an array of at least {needed}, but was given {spec_text(array)}."
         )
     return array

@@ -4,6 +4,7 @@ Pure functions: moments in, moments out. In a loop they are carried; `no_moments
 `x, moments = ops.running_normalize(batch["x"], moments, 0.99)` goes on.
 """
 
+import math
 from collections.abc import Collection
 
 import equinox as eqx
@@ -55,16 +56,21 @@ def moments(
     """
     value = jnp.asarray(batch).astype(jnp.float32)
     own = _own(value.ndim - 1, axes)
-    over = tuple(axis for axis in range(value.ndim) if axis - 1 not in own)
+    over = [axis for axis in range(value.ndim)[:0:-1] if axis - 1 not in own]
     rows = jnp.ones(value.shape[0], bool) if valid is None else jnp.asarray(valid)
     counts = rows.reshape(-1, *(1,) * (value.ndim - 1))
-    each = jnp.prod(jnp.asarray([value.shape[axis] for axis in over[1:]], jnp.float32))
-    count = jnp.sum(rows, dtype=jnp.float32) * each
-    least = jnp.maximum(count, 1)
-    mean = jnp.sum(jnp.where(counts, value, 0), over, keepdims=True) / least
-    apart = jnp.where(counts, value - mean, 0)
-    variance = jnp.sum(apart**2, over, keepdims=True) / least
+    records = jnp.sum(rows, dtype=jnp.float32)
+
+    def mean_of(numbers: Float[Array, "..."]) -> Float[Array, "..."]:
+        # One axis after the other, or rounding would add up over millions of numbers.
+        for axis in over:
+            numbers = jnp.mean(numbers, axis, keepdims=True)
+        return jnp.sum(jnp.where(counts, numbers, 0), 0, keepdims=True) / jnp.maximum(records, 1)
+
+    mean = mean_of(value)
+    variance = mean_of((value - mean) ** 2)
     shape = _kept(value.shape[1:], axes)
+    count = records * math.prod(value.shape[axis] for axis in over)
     return Moments(count, mean.reshape(shape), variance.reshape(shape))
 
 
@@ -128,7 +134,7 @@ def _own(ndim: int, axes: Collection[int]) -> Collection[int]:
         return ()  # a number has none
     for axis in axes:
         if not -ndim <= axis < ndim:
-            raise ValueError(f"axes is {axes}, but a record has {ndim}.")
+            raise ValueError(f"axes is {axes}, but a record has {ndim} of them.")
     return tuple(axis % ndim for axis in axes)
 
 
