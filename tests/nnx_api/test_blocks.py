@@ -296,9 +296,9 @@ def test_a_model_that_holds_a_jitted_function_is_planned_once(
 ) -> None:
     made = []
 
-    def counted(*given: Any) -> Plan:
+    def counted(*given: Any, **options: Any) -> Plan:
         made.append(given)
-        return Plan(*given)
+        return Plan(*given, **options)
 
     monkeypatch.setattr("dagrax.nnx_api._core._scan.Plan", counted)
     model = nnx.Sequential(nnx.Linear(4, 1, rngs=nnx.Rngs(0)), nnx.relu)

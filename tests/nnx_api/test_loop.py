@@ -20,7 +20,7 @@ from tests.nnx_zoo import (
     train,
     xs,
 )
-from tests.paths import Path, by_for, by_scan, by_step, place
+from tests.paths import Path, by_scan, by_step, place
 from tests.zoo import Batch, Remainder
 
 # Epochs
@@ -205,7 +205,7 @@ CHANGES: list[tuple[Callable[[Pipeline], None], list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize("path", [by_step, by_for, by_scan], ids=lambda path: path.__name__)
+@pytest.mark.parametrize("path", [by_step, by_scan], ids=lambda path: path.__name__)
 @pytest.mark.parametrize(("change", "expected"), CHANGES, ids=lambda x: getattr(x, "__name__", ""))
 def test_a_change_takes_effect_with_the_next_batch(
     change: Callable[[Pipeline], None], expected: list[float], path: Path

@@ -24,7 +24,7 @@ from dagrax.nnx_api import (
 )
 from tests import reference
 from tests.nnx_zoo import evaluate, linear, same, train, xs
-from tests.paths import PATHS, Path
+from tests.paths import PATHS, Path, by_scan, by_step, by_step_in_jit
 from tests.zoo import Batch, drawn
 
 
@@ -219,9 +219,12 @@ def test_item_34_a_pipeline_of_operators_asks_for_a_key_only_if_one_draws() -> N
 # Off and on
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
 @pytest.mark.parametrize(
-    "switch", [evaluate, lambda p: p.set_attributes(deterministic=True)], ids=["eval", "set"]
+    ("path", "switch"),
+    [
+        *((path, evaluate) for path in (by_step, by_scan, by_step_in_jit)),
+        (by_step, lambda p: p.set_attributes(deterministic=True)),
+    ],
 )
 def test_item_45_noise_is_off_in_eval_and_on_again_in_train(path: Path, switch: Any) -> None:
     def run(pipeline: Pipeline) -> list[Any]:
@@ -238,7 +241,7 @@ def test_item_45_noise_is_off_in_eval_and_on_again_in_train(path: Path, switch: 
     assert not np.any(np.equal(again, still))
 
 
-@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
+@pytest.mark.parametrize("path", [by_step, by_scan], ids=lambda path: path.__name__)
 def test_item_45_what_has_no_deterministic_goes_on_drawing_in_eval(path: Path) -> None:
     def stage(batch: Batch, *, record_keys: Any) -> Batch:
         return {**batch, "by_hand": jax.vmap(lambda key: drawn(key)[0])(record_keys)}
