@@ -4,6 +4,7 @@ pytest imports it before any test, so each line here stands before the first imp
 """
 
 import os
+import random
 from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,10 +13,13 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+from beartype._check.code import codemain
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Which item of a container is checked is drawn apart, so that no stage seems to draw from `random`.
+codemain.__dict__["getrandbits"] = random.Random(0).getrandbits
 jaxtyping.install_import_hook(["dagrax.pure", "dagrax.nnx_api"], "beartype.beartype")
 
 hypothesis.settings.register_profile(

@@ -5,13 +5,22 @@ Those that draw have `deterministic`, so that `pipeline.eval()` turns them off a
 
 from ._additive import BrightnessOperator as BrightnessOperator
 from ._additive import NoiseOperator as NoiseOperator
+from ._affine import RandomAffine as RandomAffine
+from ._affine import RandomPerspective as RandomPerspective
+from ._affine import RandomRotation as RandomRotation
+from ._affine import RandomTranslation as RandomTranslation
 from ._choice import Apply as Apply
 from ._choice import OneOf as OneOf
 from ._choice import PerBatch as PerBatch
 from ._choice import RandomApply as RandomApply
 from ._choice import Sequence as Sequence
+from ._elastic import RandomElastic as RandomElastic
+from ._flips import RandomFlip as RandomFlip
+from ._flips import RandomRot90 as RandomRot90
 from ._mixing import CutMix as CutMix
 from ._mixing import MixUp as MixUp
+from ._resizing import RandomResizedCrop as RandomResizedCrop
+from ._resizing import Resize as Resize
 from ._running import RunningNormalize as RunningNormalize
 from ._soft import SoftChoice as SoftChoice
 from ._standardize import Standardize as Standardize
@@ -20,3 +29,7 @@ from ._structure import Drop as Drop
 from ._structure import OneHot as OneHot
 from ._structure import Rename as Rename
 from ._structure import Select as Select
+from ._warp import Warp as Warp
+from ._windows import CenterCrop as CenterCrop
+from ._windows import Pad as Pad
+from ._windows import RandomCrop as RandomCrop

@@ -65,7 +65,7 @@ def changed(
             f'"{next(iter(changes))}"}}.'
         )
     return element.update_data(
-        {name: _changed(operator, name, element.data[name], change) for name, change in chosen}
+        {name: on_field(operator, name, element.data[name], change) for name, change in chosen}
     )
 
 
@@ -87,9 +87,10 @@ def chosen_fields(
     return [(name, kind) for name, kind in fields if kind is not None]
 
 
-def _changed(
+def on_field(
     operator: OperatorModule, name: str, value: Shaped[Array, "..."], change: Change
 ) -> Shaped[Array, "..."]:
+    """A field changed. **Errors:** those of the change, with the names of operator and field."""
     try:
         return change(value)
     except (TypeError, ValueError) as error:  # of the function, which knows no fields

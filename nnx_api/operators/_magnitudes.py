@@ -4,6 +4,7 @@ What an operator does with them is not known here.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Shaped
 
 from dagrax.pure import internal
 
+Limits: TypeAlias = Shaped[ArrayLike, "..."] | tuple[float, ...] | list[float]
 _NUMBERS = int | float | np.integer | np.floating | np.ndarray | jax.Array
 
 
@@ -65,6 +67,19 @@ def magnitudes(
     if rising and _some(array, lambda x: np.diff(x) < 0):
         raise ValueError(f"{name} is {values!r}; expected a range (low, high) that does not fall.")
     return nnx.Param(array)
+
+
+def limits(
+    name: str, value: Limits, *, most: float = np.inf, pairs: int = 1
+) -> nnx.Param[Float[Array, "..."]]:
+    """A number, for as much either way, or (least, largest) of each of at most so many pairs.
+
+    **Errors:** those of `magnitude` and `magnitudes`.
+    """
+    if isinstance(value, tuple | list) or np.ndim(value):
+        count = 4 if pairs == 2 and np.shape(value) == (4,) else 2
+        return magnitudes(name, value, count=count, least=-most, most=most, rising=count == 2)
+    return magnitude(name, value, least=0.0, most=most)
 
 
 def _judge(name: str, value: object, least: float, most: float) -> None:

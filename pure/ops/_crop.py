@@ -13,7 +13,7 @@ from jaxtyping import Array, Integer, Shaped
 
 from .._text import spec_text, valued
 from ._arguments import certain, known
-from ._sizes import Padding, Size, margins, size_of
+from ._sizes import Padding, Size, by, margins, size_of
 from ._targets import Fill, filling, picture_of
 
 Mode: TypeAlias = Literal["constant", "reflect", "edge"]
@@ -33,12 +33,12 @@ def crop(
     is no whole number.
     """
     value = picture_of("crop", image)
-    window = _window("crop", value, size)
+    window = fitting("crop", value, size)
     row, column = _place("top", top), _place("left", left)
     rows, columns = value.shape[0] - window[0], value.shape[1] - window[1]
     outside = (row < 0) | (row > rows) | (column < 0) | (column > columns)
     message = (
-        f"crop was asked for the {_by(window)} window at top {_told(top)}, left {_told(left)} of "
+        f"crop was asked for the {by(window)} window at top {_told(top)}, left {_told(left)} of "
         f"{spec_text(value)}, which it leaves; expected top from 0 to {rows}, left from 0 to "
         f"{columns}."
     )
@@ -51,7 +51,7 @@ def center_crop(image: Shaped[ArrayLike, "h w *c"], size: int | Size) -> Shaped[
     **Errors:** ValueError for a window that is larger than the image.
     """
     value = picture_of("center_crop", image)
-    height, width = _window("center_crop", value, size)
+    height, width = fitting("center_crop", value, size)
     top, left = (value.shape[0] - height) // 2, (value.shape[1] - width) // 2
     return value[top : top + height, left : left + width]
 
@@ -75,6 +75,8 @@ def pad(
     sides = (*margins(padding), *[(0, 0)] * (value.ndim - 2))
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, MODES))}.")
+    if not any(map(sum, sides)):
+        return value
     if mode != "constant":
         return jnp.pad(value, sides, mode)
     outside = filling("fill", fill, value)
@@ -98,12 +100,13 @@ def window_of(
     )
 
 
-def _window(function: str, image: Shaped[Array, "h w *c"], size: int | Size) -> Size:
+def fitting(function: str, image: Shaped[Array, "h w *c"], size: int | Size) -> Size:
+    """The size of a window. **Errors:** ValueError for one that is larger than the image."""
     window = size_of(size)
     if window[0] > image.shape[0] or window[1] > image.shape[1]:
         raise ValueError(
-            f"{function} was asked for a {_by(window)} window of {spec_text(image)}, which is "
-            f"{_by(image.shape[:2])}; ask for a smaller size, or pad the image before."
+            f"{function} was asked for a {by(window)} window of {spec_text(image)}, which is "
+            f"{by(image.shape[:2])}; ask for a smaller size, or pad the image before."
         )
     return window
 
@@ -117,7 +120,3 @@ def _place(name: str, value: object) -> Shaped[Array, ""]:
 
 def _told(value: object) -> str:
     return "(traced)" if not known(value) else str(value)
-
-
-def _by(size: tuple[int, ...]) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -4,7 +4,7 @@ Pixel centres lie at whole numbers and an image turns about ((h-1)/2, (w-1)/2). 
 sampled here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import jax
@@ -14,10 +14,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from .._text import spec_text
-from ._sizes import Size, size_of
+from ._sizes import Margins, Size, size_of
 
 Matrix: TypeAlias = Float[Array, "3 3"]
-Points: TypeAlias = Shaped[ArrayLike, "4 2"] | Sequence[Sequence[int | float]]
+Points: TypeAlias = Shaped[ArrayLike, "4 2"] | Sequence[object]
 Number: TypeAlias = Shaped[ArrayLike, ""]
 
 
@@ -59,9 +59,37 @@ def perspective(source_points: Points, target_points: Points) -> Matrix:
     return mapped / mapped[2, 2]
 
 
+def flip(axis: int, size: Size) -> Matrix:
+    """Rows (axis 0) or columns (axis 1) of an image of `size` in the other order."""
+    height, width = size
+    return (
+        _matrix((-1, 0, width - 1), (0, 1, 0), (0, 0, 1))
+        if axis
+        else _matrix((1, 0, 0), (0, -1, height - 1), (0, 0, 1))
+    )
+
+
+def window_matrix(top: Number, left: Number, padding: Margins) -> Matrix:
+    """Points of an image to those of a window of the padded one."""
+    (above, _), (before, _) = padding
+    return translation(before - left, above - top)
+
+
+def resize_matrix(before: Size, after: Size) -> Matrix:
+    """Points of an image to those of the resized one, whose edges are where its own are."""
+    y, x = (new / old for old, new in zip(before, after, strict=True))
+    return _matrix((x, 0, (x - 1) / 2), (0, y, (y - 1) / 2), (0, 0, 1))
+
+
+def part_matrix(top: Number, left: Number, sides: Float[Array, "2"], size: Size) -> Matrix:
+    """Points of an image to those of a part of it, from its edges (height, width), as `size`."""
+    y, x = (new / sides[axis] for axis, new in enumerate(size))
+    return _matrix((x, 0, (0.5 - left) * x - 0.5), (0, y, (0.5 - top) * y - 0.5), (0, 0, 1))
+
+
 def composed(*matrices: Matrix) -> Matrix:
     """Their product, in full precision on every device, which `@` has not on some."""
-    product, *others = matrices
+    product, *others = _floats(*matrices)
     for other in others:
         product = jnp.sum(product[:, :, None] * other[None], 1)
     return product
@@ -101,7 +129,7 @@ def _from_square(corners: Float[Array, "4 2"]) -> Matrix:
 
 
 def _matrix(*rows: tuple[Number, Number, Number]) -> Matrix:
-    return jnp.stack(_floats(*(entry for row in rows for entry in row))).reshape(3, 3)
+    return jnp.stack([*_floats(*(entry for row in rows for entry in row))]).reshape(3, 3)
 
 
 def _corners(points: Points) -> Float[Array, "4 2"]:
@@ -111,8 +139,8 @@ def _corners(points: Points) -> Float[Array, "4 2"]:
     return rows if rows.dtype == jnp.float64 else rows.astype(jnp.float32)
 
 
-def _floats(*values: Number) -> list[Float[Array, ""]]:
+def _floats(*values: Shaped[ArrayLike, "..."]) -> Iterator[Float[Array, "..."]]:
     # In single precision, or in double if some are.
     arrays = [jnp.asarray(value) for value in values]
     double = any(array.dtype == jnp.float64 for array in arrays)
-    return [array.astype(jnp.float64 if double else jnp.float32) for array in arrays]
+    return (array.astype(jnp.float64 if double else jnp.float32) for array in arrays)

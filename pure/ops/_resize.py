@@ -11,7 +11,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from ._arguments import image_of
-from ._matrices import Matrix
 from ._sample import Method, judged, precision_of
 from ._sizes import Size, size_of
 from ._targets import picture_of
@@ -59,13 +58,6 @@ def scaled(
         wide, shape, (0, 1), scale.astype(wide.dtype), shift.astype(wide.dtype), method, antialias
     )
     return found.astype(image.dtype)
-
-
-def resizing(before: Size, after: Size) -> Matrix:
-    """The matrix that maps points of an image to those of the resized one."""
-    (y, x) = (new / old for old, new in zip(before, after, strict=True))
-    rows = [[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]]
-    return jnp.asarray(rows, jnp.float32)
 
 
 def _nearest(before: int, after: int) -> Shaped[Array, " after"]:

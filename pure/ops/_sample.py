@@ -5,7 +5,7 @@ of channels from the flat image with a border, so that nothing is masked: on a C
 of a gather.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from ._targets import Fill
 
 Method: TypeAlias = Literal["linear", "nearest", "cubic"]
 METHODS: tuple[Method, ...] = ("linear", "nearest", "cubic")
+Four: TypeAlias = tuple[
+    Float[Array, "..."], Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]
+]
 Read: TypeAlias = Callable[[int, int], Shaped[Array, "h2 w2 *c"]]
 
 
@@ -107,26 +110,24 @@ def _cubic(
     columns, rows = _keys(across), _keys(down)
 
     def along(below: int) -> Float[Array, "..."]:
-        taps = [read(below, step).astype(across.dtype) for step in (-1, 0, 1, 2)]
+        taps = (read(below, step).astype(across.dtype) for step in (-1, 0, 1, 2))
         return _total(taps, columns)
 
-    return _total([along(step) for step in (-1, 0, 1, 2)], rows)
+    return _total((along(step) for step in (-1, 0, 1, 2)), rows)
 
 
-def _keys(rest: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+def _keys(rest: Float[Array, "..."]) -> Four:
     # Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, with a = -1/2.
     a, b, c = rest, rest * rest, rest * rest * rest
-    return [
+    return (
         -0.5 * a + b - 0.5 * c,
         1 - 2.5 * b + 1.5 * c,
         0.5 * a + 2 * b - 1.5 * c,
         -0.5 * b + 0.5 * c,
-    ]
+    )
 
 
-def _total(
-    values: list[Float[Array, "..."]], weights: list[Float[Array, "..."]]
-) -> Float[Array, "..."]:
+def _total(values: Iterator[Float[Array, "..."]], weights: Four) -> Float[Array, "..."]:
     first, *others = (value * weight for value, weight in zip(values, weights, strict=True))
     for other in others:
         first = first + other

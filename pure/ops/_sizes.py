@@ -45,6 +45,11 @@ def margins(padding: Padding) -> Margins:
     return vertical, horizontal
 
 
+def by(size: tuple[int, ...]) -> str:
+    """A size in words: `37x52`."""
+    return f"{size[0]}x{size[1]}"
+
+
 def _pair(value: object) -> Size | None:
     pair = (value, value) if _is_whole(value) else value
     if not isinstance(pair, tuple | list) or len(pair) != 2:

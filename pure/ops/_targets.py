@@ -14,7 +14,7 @@ from jaxtyping import Array, Shaped
 from .._text import spec_text
 from ._arguments import image_of, known, like
 
-Fill: TypeAlias = Shaped[ArrayLike, "..."] | Sequence[int | float]
+Fill: TypeAlias = Shaped[ArrayLike, "..."] | Sequence[object]
 
 
 def mask_of(function: str, mask: Shaped[ArrayLike, "h w *c"]) -> Shaped[Array, "h w *c"]:
