@@ -44,6 +44,8 @@ from .ops._chance import gumbel_softmax as gumbel_softmax
 from .ops._chance import happens as happens
 from .ops._chance import one_of as one_of
 from .ops._chance import picked as picked
+from .ops._draws import about as about
+from .ops._draws import between as between
 from .ops._features import as_floats as as_floats
 from .ops._matrices import composed as composed
 from .ops._motions import Axis as Axis
@@ -78,3 +80,4 @@ from .ops._sizes import margins as margins
 from .ops._sizes import size_of as size_of
 from .ops._targets import mask_of as mask_of
 from .ops._targets import picture_of as picture_of
+from .ops._whole import whole as whole

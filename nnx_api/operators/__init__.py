@@ -3,6 +3,7 @@
 Those that draw have `deterministic`, so that `pipeline.eval()` turns them off and `train()` on.
 """
 
+# isort: off
 from ._additive import BrightnessOperator as BrightnessOperator
 from ._additive import NoiseOperator as NoiseOperator
 from ._affine import RandomAffine as RandomAffine
@@ -33,3 +34,33 @@ from ._warp import Warp as Warp
 from ._windows import CenterCrop as CenterCrop
 from ._windows import Pad as Pad
 from ._windows import RandomCrop as RandomCrop
+from ._tones import Brightness as Brightness
+from ._tones import Contrast as Contrast
+from ._tones import Saturation as Saturation
+from ._tones import Hue as Hue
+from ._tones import Gamma as Gamma
+from ._tones import Sharpness as Sharpness
+from ._random_tones import RandomBrightness as RandomBrightness
+from ._random_tones import RandomContrast as RandomContrast
+from ._random_tones import RandomSaturation as RandomSaturation
+from ._random_tones import RandomHue as RandomHue
+from ._random_tones import RandomGamma as RandomGamma
+from ._random_tones import RandomSharpness as RandomSharpness
+from ._jitter import ColorJitter as ColorJitter
+from ._levels import Grayscale as Grayscale
+from ._levels import RandomGrayscale as RandomGrayscale
+from ._levels import Invert as Invert
+from ._levels import Solarize as Solarize
+from ._levels import Posterize as Posterize
+from ._levels import Equalize as Equalize
+from ._levels import AutoContrast as AutoContrast
+from ._levels import Normalize as Normalize
+from ._levels import ToFloat as ToFloat
+from ._levels import ToUint8 as ToUint8
+from ._blurs import GaussianBlur as GaussianBlur
+from ._blurs import RandomGaussianBlur as RandomGaussianBlur
+from ._noises import GaussianNoise as GaussianNoise
+from ._noises import SaltAndPepper as SaltAndPepper
+from ._noises import PoissonNoise as PoissonNoise
+from ._erasing import CoarseDropout as CoarseDropout
+from ._erasing import RandomErasing as RandomErasing

@@ -48,8 +48,8 @@ def image_of(
     if channels and value.shape[2] not in channels:
         expected = " or ".join(map(str, channels))
         raise ValueError(
-            f"{function} takes an image of {expected} channels, but was given {given}; pass some "
-            "of them: image[..., :3]."
+            f"{function} takes an image of {expected} channels, but was given {given}; "
+            f"{_channels(value.shape[2], channels)}."
         )
     return value
 
@@ -60,6 +60,14 @@ def _axes(image: Shaped[Array, "..."]) -> str:
     if image.ndim > 3:
         return "map it over the leading axes: jax.vmap, or dagrax.pure.per_record."
     return "expected three axes: height, width and channels."
+
+
+def _channels(given: int, expected: tuple[int, ...]) -> str:
+    if given >= max(expected):
+        return f"pass some of them: image[..., :{max(expected)}]"
+    if given == 1:
+        return f"repeat its own: jnp.repeat(image, {max(expected)}, axis=2)"
+    return "pass one of them: image[..., :1]"
 
 
 def like(value: Shaped[ArrayLike, "..."], array: Shaped[Array, "..."]) -> Shaped[Array, "..."]:

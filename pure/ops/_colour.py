@@ -46,10 +46,11 @@ def adjust_hue(
     if value.shape[2] == 1:
         return finished(value, dtype, clip)
     hue = hue_of(*planes(value))
-    return finished(together(_turned(hue, 6 * turns)), dtype, clip)
+    return finished(together(turned(hue, 6 * turns)), dtype, clip)
 
 
-def _turned(hue: Hue, sixths: Float[Array, ""]) -> tuple[Float[Array, "h w"], ...]:
+def turned(hue: Hue, sixths: Float[Array, ""]) -> tuple[Float[Array, "h w"], ...]:
+    """The channels of a hue that is turned."""
     # Chroma times the hue is linear in the channels; the fraction only says in which of its pieces.
     start = hue.sector + sixths
     fraction = jax.lax.stop_gradient(hue.fraction())

@@ -29,11 +29,17 @@ def equalize(image: Shaped[ArrayLike, "..."]) -> Float[Array, "h w c"] | UInt8[A
 
 
 def _equal(image: UInt8[Array, "h w c"]) -> UInt8[Array, "h w c"]:
-    def channel(values: UInt8[Array, "h w"]) -> UInt8[Array, "h w"]:
-        counts = jnp.zeros(256, jnp.int32).at[values].add(1)
-        return _table(counts)[values]
+    height, width, channels = image.shape
+    apart = jnp.moveaxis(image, 2, 0).reshape(channels, -1)
+    return jnp.moveaxis(jax.vmap(_equal_channel)(apart).reshape(channels, height, width), 0, 2)
 
-    return jax.vmap(channel, in_axes=2, out_axes=2)(image)
+
+def _equal_channel(values: UInt8[Array, " pixels"]) -> UInt8[Array, " pixels"]:
+    # Indices of two kinds: shared ones would be written out, which takes four times as long on a
+    # CPU. A scatter beats sorting, comparing with each level, and products of matrices there.
+    counted, looked_up = values.astype(jnp.uint32), values.astype(jnp.int32)
+    counts = jnp.zeros(256, jnp.int32).at[counted].add(1, mode="promise_in_bounds")
+    return _table(counts).at[looked_up].get(mode="promise_in_bounds")
 
 
 def _table(counts: Int32[Array, "256"]) -> UInt8[Array, "256"]:

@@ -3,16 +3,12 @@
 These are given; where they come from is not known here.
 """
 
-from typing import TypeAlias
-
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from ._arguments import checked
-from ._pixels import colours_of, for_channels
-
-PerChannel: TypeAlias = Shaped[ArrayLike, "..."] | tuple[float, ...] | list[float]
+from ._pixels import PerChannel, colours_of, for_channels
 
 
 def normalize(

@@ -3,6 +3,8 @@
 Numbers of 16 bits are computed in float32 and cast back. No single operation is known here.
 """
 
+from typing import TypeAlias
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
@@ -10,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 from .._text import spec_text
 from ._arguments import checked, image_of, like
 
+PerChannel: TypeAlias = Shaped[ArrayLike, "..."] | tuple[float | int, ...] | list[float | int]
 COLOURS = (1, 3)
 
 
@@ -49,9 +52,9 @@ def number(
 def for_channels(
     function: str,
     name: str,
-    value: Shaped[ArrayLike, "..."] | tuple[float, ...] | list[float],
+    value: PerChannel,
     image: Shaped[Array, "h w c"],
-) -> Float[Array, "1 1 c"]:
+) -> Shaped[Array, "1 1 c"]:
     """A number, or one for each channel, to be used with the image.
 
     **Errors:** ValueError for another number of them.

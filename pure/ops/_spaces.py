@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from ._chance import happens
 from ._pixels import colours_of, in_range, planes, together
 
 LUMA = (0.299, 0.587, 0.114)
@@ -122,6 +123,17 @@ def rgb_to_grayscale(
     rgb, dtype = colours_of("rgb_to_grayscale", image)
     grey = luma(planes(rgb))[..., None].astype(dtype)
     return jnp.broadcast_to(grey, rgb.shape) if keep_channels else grey
+
+
+def random_grayscale(
+    image: Shaped[ArrayLike, "..."], p: Shaped[ArrayLike, ""] = 0.1, *, key: PRNGKeyArray
+) -> Float[Array, "h w c"]:
+    """With probability `p` as many channels as the image has, each its luma.
+
+    **Errors:** those of `rgb_to_grayscale`.
+    """
+    grey = rgb_to_grayscale(image, keep_channels=True)
+    return jnp.where(happens(key, jnp.asarray(p)), grey, jnp.asarray(image))
 
 
 def rgb_to_yuv(image: Shaped[ArrayLike, "..."]) -> Float[Array, "h w 3"]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped, UInt8
 
+from .._text import spec_text
 from ._arguments import checked, image_of
 from ._pixels import COLOURS, colours_of, finished, in_range, number, planes, wide
 from ._spaces import luma
@@ -33,12 +34,11 @@ def adjust_contrast(
     """
     value, dtype = colours_of("adjust_contrast", image)
     more = number("adjust_contrast", "factor", factor, value) - 1
-    return finished(value + more * (value - grey_mean(value)), dtype, clip)
+    return finished(value + more * (value - exact_mean(luma(planes(value)))), dtype, clip)
 
 
-def grey_mean(image: Float[Array, "h w c"]) -> Float[Array, ""]:
-    """The mean of the grey image, exact if that is flat."""
-    grey = luma(planes(image))
+def exact_mean(grey: Float[Array, "h w"]) -> Float[Array, ""]:
+    """The mean, without rounding if all values are alike."""
     first = grey[0, 0]
     return first + jnp.mean(grey - first)
 
@@ -119,7 +119,8 @@ def posterize(
     ValueError for several numbers of bits.
     """
     value = image_of("posterize", image, channels=COLOURS, exact=True)
-    kept = number("posterize", "bits", bits, value.astype(jnp.float32)).astype(jnp.int32)
+    kept = number("posterize", "bits", bits, value.astype(jnp.float32))
+    kept = jnp.round(kept).astype(jnp.int32)
     checked(
         (kept >= 0) & (kept <= 8), "posterize takes 0 to 8 bits, but was given {bits}.", bits=kept
     )
@@ -141,3 +142,27 @@ def unit(image: UInt8[Array, "h w c"], dtype: jnp.dtype) -> Float[Array, "h w c"
 
 def _white(image: Shaped[Array, "h w c"]) -> Shaped[Array, ""]:
     return jnp.asarray(255 if image.dtype == jnp.uint8 else 1, image.dtype)
+
+
+def to_float(image: Shaped[ArrayLike, "..."]) -> Float[Array, "h w c"]:
+    """The levels 0 … 255 of uint8 as float32 in [0, 1].
+
+    **Errors:** TypeError for anything but uint8; ValueError for anything but an image.
+    """
+    value = image_of("to_float", image, exact=True)
+    if value.dtype != jnp.uint8:
+        raise TypeError(
+            f"to_float takes an image of uint8, but was given {spec_text(value)}, which is of "
+            "floats already; leave it out."
+        )
+    return unit(value, jnp.dtype(jnp.float32))
+
+
+def to_uint8(image: Shaped[ArrayLike, "..."]) -> UInt8[Array, "h w c"]:
+    """Floats in [0, 1] as the nearest of the levels 0 … 255, and what is outside as 0 or 255.
+
+    **Errors:** TypeError for integers; ValueError for anything but an image.
+    """
+    value = image_of("to_uint8", image)
+    in_range("to_uint8", value)
+    return levels(value)

@@ -1,0 +1,184 @@
+"""The tone and colour of images, adjusted by strengths that are drawn for each record.
+
+What is learnable is the range of the draws. In `eval()` images stay as they are.
+"""
+
+from collections.abc import Mapping
+
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from dagrax.pure import internal, ops
+
+from .._element import Element, OperatorModule
+from ._fields import Kind, changed, declared
+from ._magnitudes import flag, magnitude
+
+
+class RandomBrightness(OperatorModule):
+    """Add a number from `-range` to `range` to images.
+
+    **Errors:** TypeError for a range that is no number; ValueError for one that is negative.
+    """
+
+    range: nnx.Param[Float[Array, ""]]
+
+    def __init__(
+        self,
+        range: Shaped[ArrayLike, ""] = 0.2,
+        *,
+        fields: Mapping[str, Kind | None] | None = None,
+        clip: bool = True,
+    ):
+        self.range = magnitude("range", range, least=0.0)
+        self.fields, self.clip = declared(fields), flag("clip", clip)
+        self.deterministic = False
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        delta = internal.about(0.0, self.range[...], key=key)
+
+        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+            return ops.adjust_brightness(value, delta, clip=self.clip)
+
+        return changed(self, element, {"image": image}, self.fields)
+
+
+class RandomContrast(OperatorModule):
+    """`Contrast` by a factor from `1 - range` to `1 + range`.
+
+    **Errors:** TypeError for a range that is no number; ValueError for one that is not from 0 to 1.
+    """
+
+    range: nnx.Param[Float[Array, ""]]
+
+    def __init__(
+        self,
+        range: Shaped[ArrayLike, ""] = 0.2,
+        *,
+        fields: Mapping[str, Kind | None] | None = None,
+        clip: bool = True,
+    ):
+        self.range = magnitude("range", range, least=0.0, most=1.0)
+        self.fields, self.clip = declared(fields), flag("clip", clip)
+        self.deterministic = False
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        factor = internal.about(1.0, self.range[...], key=key)
+
+        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+            return ops.adjust_contrast(value, factor, clip=self.clip)
+
+        return changed(self, element, {"image": image}, self.fields)
+
+
+class RandomSaturation(OperatorModule):
+    """`Saturation` by a factor from `1 - range` to `1 + range`.
+
+    **Errors:** TypeError for a range that is no number; ValueError for one that is not from 0 to 1.
+    """
+
+    range: nnx.Param[Float[Array, ""]]
+
+    def __init__(
+        self,
+        range: Shaped[ArrayLike, ""] = 0.2,
+        *,
+        fields: Mapping[str, Kind | None] | None = None,
+        clip: bool = True,
+    ):
+        self.range = magnitude("range", range, least=0.0, most=1.0)
+        self.fields, self.clip = declared(fields), flag("clip", clip)
+        self.deterministic = False
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        factor = internal.about(1.0, self.range[...], key=key)
+
+        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+            return ops.adjust_saturation(value, factor, clip=self.clip)
+
+        return changed(self, element, {"image": image}, self.fields)
+
+
+class RandomHue(OperatorModule):
+    """`Hue` by a turn from `-range` to `range`, half a turn at most.
+
+    **Errors:** TypeError for a range that is no number; ValueError for one not from 0 to 0.5.
+    """
+
+    range: nnx.Param[Float[Array, ""]]
+
+    def __init__(
+        self,
+        range: Shaped[ArrayLike, ""] = 0.2,
+        *,
+        fields: Mapping[str, Kind | None] | None = None,
+        clip: bool = True,
+    ):
+        self.range = magnitude("range", range, least=0.0, most=0.5)
+        self.fields, self.clip = declared(fields), flag("clip", clip)
+        self.deterministic = False
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        turn = internal.about(0.0, self.range[...], key=key)
+
+        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+            return ops.adjust_hue(value, turn, clip=self.clip)
+
+        return changed(self, element, {"image": image}, self.fields)
+
+
+class RandomGamma(OperatorModule):
+    """`Gamma` by a power from `1 - range` to `1 + range`.
+
+    **Errors:** TypeError for a range that is no number; ValueError for one that is not from 0 to 1.
+    """
+
+    range: nnx.Param[Float[Array, ""]]
+
+    def __init__(
+        self,
+        range: Shaped[ArrayLike, ""] = 0.2,
+        *,
+        fields: Mapping[str, Kind | None] | None = None,
+        clip: bool = True,
+    ):
+        self.range = magnitude("range", range, least=0.0, most=1.0)
+        self.fields, self.clip = declared(fields), flag("clip", clip)
+        self.deterministic = False
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        gamma = internal.about(1.0, self.range[...], key=key)
+
+        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+            return ops.adjust_gamma(value, gamma, clip=self.clip)
+
+        return changed(self, element, {"image": image}, self.fields)
+
+
+class RandomSharpness(OperatorModule):
+    """`Sharpness` by a factor from `1 - range` to `1 + range`.
+
+    **Errors:** TypeError for a range that is no number; ValueError for one that is not from 0 to 1.
+    """
+
+    range: nnx.Param[Float[Array, ""]]
+
+    def __init__(
+        self,
+        range: Shaped[ArrayLike, ""] = 0.2,
+        *,
+        fields: Mapping[str, Kind | None] | None = None,
+        clip: bool = True,
+    ):
+        self.range = magnitude("range", range, least=0.0, most=1.0)
+        self.fields, self.clip = declared(fields), flag("clip", clip)
+        self.deterministic = False
+
+    def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
+        factor = internal.about(1.0, self.range[...], key=key)
+
+        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+            return ops.adjust_sharpness(value, factor, clip=self.clip)
+
+        return changed(self, element, {"image": image}, self.fields)
