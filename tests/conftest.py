@@ -13,6 +13,10 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+
+from tests.plainly import COMPILED_SOONER
+
+os.environ.setdefault("XLA_FLAGS", COMPILED_SOONER)  # read with the first computation
 from beartype._check.code import codemain
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -18,8 +18,12 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
+import jax
+
 ROOT = Path(__file__).parents[1]
 _LIGHTLY = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiles sooner
+# How loops of a program are written out, not which there are. XLA refuses a flag that it has not.
+COMPILED_SOONER = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
 
 
 def told(setup: str, calls: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -811,7 +811,7 @@ def test_nnx_vmap_may_share_one_source() -> None:
 
 ON_FOUR_DEVICES = """
 import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import jax, numpy as np
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec

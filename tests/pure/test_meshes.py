@@ -9,9 +9,7 @@ from tests.plainly import told
 
 SETUP = """
 import os
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"  # compiles sooner
-)
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
 import functools
 import equinox as eqx, jax, jax.numpy as jnp, numpy as np
@@ -215,18 +213,14 @@ SAME = [
     f"agree({way}, '{mesh}', {spec}, {size}, '{remainder}')"
     for way, mesh, spec, size, remainder in [
         ("step", "4 explicit", "P('data')", 8, "carry"),
-        ("scan", "4 explicit", "P('data')", 8, "carry"),
         ("epoch", "4 explicit", "P('data')", 12, "partial"),
         ("outputs", "4 explicit", "P('data')", 6, "pad"),
-        ("jitted", "4 explicit", "P('data')", 6, "pad"),
         ("jitted", "4 explicit", "P()", 8, "carry"),
         ("jitted", "4 auto", "P('data')", 8, "carry"),
         ("scan", "2x2 explicit", "P('data', None, 'model')", 8, "carry"),
         ("jitted", "2x2 explicit", "P(('data', 'model'))", 8, "carry"),
-        ("jitted", "2x2 explicit", "P(None, None, 'model')", 8, "carry"),
-        ("jitted", "2x2 auto", "P('data', None, 'model')", 7, "carry"),
         ("jitted", "2x2 mixed", "P('data')", 6, "pad"),
-        ("scan", "1 explicit", "P('data')", 8, "carry"),
+        ("jitted", "1 explicit", "P('data')", 8, "carry"),
     ]
 ]
 SPREAD = {

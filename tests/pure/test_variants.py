@@ -498,7 +498,7 @@ def test_shuffles_by_keys_of_any_kind_are_those_of_each_seed(kind: str) -> None:
 
 ON_FOUR_DEVICES = """
 import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import jax, numpy as np
 import dagrax.pure as dp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec

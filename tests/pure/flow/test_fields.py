@@ -531,7 +531,7 @@ def test_item_28_a_padded_batch_is_of_the_type_of_the_data(kind: Any) -> None:
 
 
 DEVICES = """import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 os.environ["JAX_PLATFORMS"] = "cpu"
 import jax, jax.numpy as jnp, numpy as np, dagrax.pure as dp
 x, devices = np.arange(4), jax.devices()

@@ -158,7 +158,7 @@ def test_the_gradient_by_the_data_makes_one_copy_of_them() -> None:
 
 ON_FOUR_DEVICES = """
 import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import jax, jax.numpy as jnp, numpy as np
 import dagrax.pure as dp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
