@@ -24,6 +24,13 @@ ROOT = Path(__file__).parents[1]
 _LIGHTLY = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiles sooner
 # How loops of a program are written out, not which there are. XLA refuses a flag that it has not.
 COMPILED_SOONER = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+# The first lines of a program that runs on four devices.
+FOUR_DEVICES = """
+import os
+os.environ["JAX_PLATFORMS"] = "cpu"
+flags = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = flags + " --xla_force_host_platform_device_count=4"
+"""
 
 
 def told(setup: str, calls: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -7,12 +7,11 @@ import itertools
 
 import pytest
 
-from tests.plainly import told
+from tests.plainly import FOUR_DEVICES, told
 
-SETUP = """
-import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-os.environ["JAX_PLATFORMS"] = "cpu"
+SETUP = (
+    FOUR_DEVICES
+    + """
 import jax, numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec as P
@@ -92,6 +91,7 @@ def varied(way):
     for one, other in zip(apart.unstack()[:2], whole.unstack()):
         np.testing.assert_allclose(np.asarray(step(one)), np.asarray(step(other)), rtol=1e-5)
 """
+)
 KINDS = ["sharded", "whole", "spread by a stage"]
 CALLS = {
     **{

@@ -34,7 +34,7 @@ from tests.paths import (
     by_step_in_jit,
     place,
 )
-from tests.plainly import told
+from tests.plainly import FOUR_DEVICES, told
 from tests.programs import reads
 from tests.zoo import (
     REMAINDERS,
@@ -809,9 +809,9 @@ def test_nnx_vmap_may_share_one_source() -> None:
 
 # Devices
 
-ON_FOUR_DEVICES = """
-import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+ON_FOUR_DEVICES = (
+    FOUR_DEVICES
+    + """
 import jax, numpy as np
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -845,6 +845,7 @@ def agree(run, each, mesh, *shared):
         assert len(array.sharding.device_set) == 4
         assert array.sharding.shard_shape(array.shape)[0] == 1
 """
+)
 
 MESHES = [
     'agree(step, one_order, mesh(AxisType.Explicit), nnx.PathContains("source"))',

@@ -5,12 +5,11 @@ All is run in one process of four CPU devices, for the other tests have one.
 
 import pytest
 
-from tests.plainly import told
+from tests.plainly import FOUR_DEVICES, told
 
-SETUP = """
-import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-os.environ["JAX_PLATFORMS"] = "cpu"
+SETUP = (
+    FOUR_DEVICES
+    + """
 import functools
 import equinox as eqx, jax, jax.numpy as jnp, numpy as np
 import dagrax.pure as dp
@@ -207,6 +206,7 @@ def of_two_meshes():
 def batch_spec(mesh, spec, size):
     return jax.eval_shape(step, over(mesh, spec, size))[1]["x"].sharding.spec
 """
+)
 
 # Each driver once, each kind of mesh and of spreading once: by the driver that compiles soonest.
 SAME = [

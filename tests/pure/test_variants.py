@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import dagrax.pure as dp
 from tests.counting import counted
-from tests.plainly import told
+from tests.plainly import FOUR_DEVICES, told
 from tests.programs import reads
 from tests.zoo import (
     REMAINDERS,
@@ -496,9 +496,9 @@ def test_shuffles_by_keys_of_any_kind_are_those_of_each_seed(kind: str) -> None:
 
 # Devices
 
-ON_FOUR_DEVICES = """
-import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+ON_FOUR_DEVICES = (
+    FOUR_DEVICES
+    + """
 import jax, numpy as np
 import dagrax.pure as dp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -525,6 +525,7 @@ def agree(vary, stream, kind):
     assert len(apart["x"].sharding.device_set) == 4
     assert apart["x"].sharding.shard_shape((4, 3, 2)) == (1, 3, 2)
 """
+)
 
 MESHES = [
     'agree(["pipeline"], stream(0), AxisType.Auto)',

@@ -17,7 +17,7 @@ import pytest
 
 import dagrax.pure as dp
 from dagrax.pure._flow._source import check_part, check_source
-from tests.plainly import told
+from tests.plainly import FOUR_DEVICES, told
 
 X = np.arange(4, dtype=np.int32)
 EXPECTED = "expected an array whose leading axis is the records: "
@@ -530,9 +530,9 @@ def test_item_28_a_padded_batch_is_of_the_type_of_the_data(kind: Any) -> None:
 # Devices
 
 
-DEVICES = """import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
-os.environ["JAX_PLATFORMS"] = "cpu"
+DEVICES = (
+    FOUR_DEVICES
+    + """
 import jax, jax.numpy as jnp, numpy as np, dagrax.pure as dp
 x, devices = np.arange(4), jax.devices()
 on = lambda *ids: jax.device_put(x, jax.NamedSharding(
@@ -540,6 +540,7 @@ on = lambda *ids: jax.device_put(x, jax.NamedSharding(
 ))
 source = lambda **data: dp.ArraySource(data)
 """
+)
 APART = {
     "source(x=on(0), y=on(1), z=x)": "`x` on cpu:0, `y` on cpu:1",
     "source(x=on(0), m={'y': on(0), 'z': on(2)})": "`m/y` on cpu:0, `m/z` on cpu:2, `x` on cpu:0",

@@ -10,7 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 import dagrax.pure as dp
-from tests.plainly import told
+from tests.plainly import FOUR_DEVICES, told
 
 RECORDS = 300
 SHAPES = {"a number": (), "a row": (7,), "an image": (4, 5, 3), "wide": (600,)}
@@ -156,9 +156,9 @@ def test_the_gradient_by_the_data_makes_one_copy_of_them() -> None:
     assert memory.output_size_in_bytes + memory.temp_size_in_bytes < 1.1 * bytes_of_data
 
 
-ON_FOUR_DEVICES = """
-import os
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+ON_FOUR_DEVICES = (
+    FOUR_DEVICES
+    + """
 import jax, jax.numpy as jnp, numpy as np
 import dagrax.pure as dp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -171,6 +171,7 @@ data = jax.device_put(rows, NamedSharding(mesh, PartitionSpec("data")))
 ids = np.asarray([99, 0, 50], np.uint32)
 read = jax.jit(lambda data, ids: dp.ArraySource(data).rows(ids)).lower(data, ids).compile()
 """
+)
 
 SPREAD = [
     "np.testing.assert_array_equal(read(data, ids), rows[ids])",
