@@ -1,13 +1,12 @@
 """An image looked up between its pixels: at any point (x, y), by the method and mode asked for.
 
-Where those points come from is not known here. Each of the pixels round a point is read as one row
-of channels from the flat image with a border, so that nothing is masked: on a CPU the fastest form
-of a gather.
+Where those points come from is not known here. The pixels round a point are read as one window of
+the image with a border, so that nothing is masked: on a CPU the fastest form of a gather.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
@@ -20,7 +19,6 @@ METHODS: tuple[Method, ...] = ("linear", "nearest", "cubic")
 Four: TypeAlias = tuple[
     Float[Array, "..."], Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]
 ]
-Read: TypeAlias = Callable[[int, int], Shaped[Array, "h2 w2 *c"]]
 
 
 def judged(method: Method, mode: Mode) -> None:
@@ -52,19 +50,34 @@ def sampled(
         x, y = _folded(x, width), _folded(y, height)
     border = 3 if method == "cubic" else 1
     pixels = padded(image, border, mode, fill)
-    row_length = pixels.shape[1]
-    pixels = pixels.reshape(-1, *image.shape[2:])
     (column, across), (row, down) = _split(x, width, method), _split(y, height, method)
-    first = (row + border) * row_length + (column + border)
-
-    def read(below: int, right: int) -> Shaped[Array, "h2 w2 *c"]:
-        return jnp.take(pixels, first + (below * row_length + right), 0, mode="clip")
-
+    before = border - 1 if method == "cubic" else border
+    side = {"nearest": 1, "linear": 2, "cubic": 4}[method]
+    windows = _windows(pixels, row + before, column + before, side)
     if method == "nearest":
-        return read(0, 0)
+        return windows[:, :, 0, 0]
+    mix = _linear if method == "linear" else _cubic
     across, down = _beside(across, image), _beside(down, image)
-    mixed = _linear(read, across, down) if method == "linear" else _cubic(read, across, down)
-    return mixed.astype(image.dtype)
+    lines = mix(windows.astype(across.dtype), jnp.expand_dims(across, 2), 3)
+    return mix(lines, down, 2).astype(image.dtype)
+
+
+def _windows(
+    pixels: Shaped[Array, "h w *c"],
+    row: Integer[Array, "h2 w2"],
+    column: Integer[Array, "h2 w2"],
+    side: int,
+) -> Shaped[Array, "h2 w2 side side *c"]:
+    # What is read for one point lies side by side: one gather of windows, not one for each pixel.
+    dimensions = jax.lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(2, 2 + pixels.ndim)),
+        collapsed_slice_dims=(),
+        start_index_map=(0, 1),
+    )
+    starts = jnp.stack(jnp.broadcast_arrays(row, column), -1)
+    size = (side, side, *pixels.shape[2:])
+    mode = jax.lax.GatherScatterMode.CLIP  # of a place that is NaN
+    return jax.lax.gather(pixels, starts, dimensions, size, mode=mode)
 
 
 def _folded(at: Float[Array, "..."], extent: int) -> Float[Array, "..."]:
@@ -94,26 +107,20 @@ def _beside(rest: Float[Array, "h2 w2"], image: Shaped[Array, "h w *c"]) -> Floa
 
 
 def _linear(
-    read: Read, across: Float[Array, "..."], down: Float[Array, "..."]
+    values: Float[Array, "..."], rest: Float[Array, "..."], axis: int
 ) -> Float[Array, "..."]:
-    def along(below: int) -> Float[Array, "..."]:
-        left, right = (read(below, step).astype(across.dtype) for step in (0, 1))
-        return left + across * (right - left)
-
-    above, below = along(0), along(1)
-    return above + down * (below - above)
+    first, second = (jax.lax.index_in_dim(values, at, axis, False) for at in (0, 1))
+    return first + rest * (second - first)
 
 
 def _cubic(
-    read: Read, across: Float[Array, "..."], down: Float[Array, "..."]
+    values: Float[Array, "..."], rest: Float[Array, "..."], axis: int
 ) -> Float[Array, "..."]:
-    columns, rows = _keys(across), _keys(down)
-
-    def along(below: int) -> Float[Array, "..."]:
-        taps = (read(below, step).astype(across.dtype) for step in (-1, 0, 1, 2))
-        return _total(taps, columns)
-
-    return _total((along(step) for step in (-1, 0, 1, 2)), rows)
+    taps = (jax.lax.index_in_dim(values, at, axis, False) for at in range(4))
+    first, *others = (tap * weight for tap, weight in zip(taps, _keys(rest), strict=True))
+    for other in others:
+        first = first + other
+    return first
 
 
 def _keys(rest: Float[Array, "..."]) -> Four:
@@ -125,10 +132,3 @@ def _keys(rest: Float[Array, "..."]) -> Four:
         0.5 * a + 2 * b - 1.5 * c,
         -0.5 * b + 0.5 * c,
     )
-
-
-def _total(values: Iterator[Float[Array, "..."]], weights: Four) -> Float[Array, "..."]:
-    first, *others = (value * weight for value, weight in zip(values, weights, strict=True))
-    for other in others:
-        first = first + other
-    return first
