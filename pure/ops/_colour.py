@@ -54,9 +54,9 @@ def turned(hue: Hue, sixths: Float[Array, ""]) -> tuple[Float[Array, "h w"], ...
     # Chroma times the hue is linear in the channels; the fraction only says in which of its pieces.
     start = hue.sector + sixths
     fraction = jax.lax.stop_gradient(hue.fraction())
-    rounds = 6 * jnp.floor((start + fraction) / 6)
-    start = start - rounds
     at = start + fraction
+    rounds = 6 * jnp.floor(at / 6)
+    start, at = start - rounds, at - rounds
 
     def channel(number: int) -> Float[Array, "h w"]:
         own = shift(at, number)

@@ -101,8 +101,8 @@ def lacking(sixths: Float[Array, "h w"], channel: int) -> Float[Array, "h w"]:
 def shift(sixths: Float[Array, "h w"], channel: int) -> Float[Array, "h w"]:
     """What is to be added to a hue, so that the channel begins to lack at 0 sixths."""
     # Red lacks nothing up to 1 sixth and from 5 on, green a third of a turn later, blue two.
-    start = 5 - 2 * channel
-    return jnp.where(sixths + start < 6, jnp.asarray(start, sixths.dtype), start - 6)
+    start = 5.0 - 2 * channel
+    return jnp.where(sixths + start >= 6, start - 6, start).astype(sixths.dtype)
 
 
 def luma(channels: tuple[Float[Array, "h w"], ...]) -> Float[Array, "h w"]:
