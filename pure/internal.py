@@ -38,6 +38,15 @@ from ._text import valued as valued
 from ._variants import differences as differences
 from ._variants import told_apart as told_apart
 from .ops._arguments import known as known
+from .ops._augment import Tables as Tables
+from .ops._augment import aug_mix as aug_mix
+from .ops._augment import augmented as augmented
+from .ops._augment import augmented_boxes as augmented_boxes
+from .ops._augment import augmented_mask as augmented_mask
+from .ops._augment import augmented_points as augmented_points
+from .ops._augment import method_of as method_of
+from .ops._augment import rand_steps as rand_steps
+from .ops._augment import trivial_steps as trivial_steps
 from .ops._chance import blended as blended
 from .ops._chance import child_key as child_key
 from .ops._chance import gumbel_softmax as gumbel_softmax
@@ -66,6 +75,9 @@ from .ops._motions import resizing as resizing
 from .ops._motions import sampling as sampling
 from .ops._motions import staying as staying
 from .ops._motions import warping as warping
+from .ops._policies import Step as Step
+from .ops._policies import rand_augment_table as rand_augment_table
+from .ops._policies import trivial_augment_table as trivial_augment_table
 from .ops._random_motions import middle as middle
 from .ops._random_motions import padded_size as padded_size
 from .ops._random_motions import place as place

@@ -22,6 +22,9 @@ from ._mixing import CutMix as CutMix
 from ._mixing import MixUp as MixUp
 from ._resizing import RandomResizedCrop as RandomResizedCrop
 from ._resizing import Resize as Resize
+from ._policies import AugMix as AugMix
+from ._policies import RandAugment as RandAugment
+from ._policies import TrivialAugment as TrivialAugment
 from ._running import RunningNormalize as RunningNormalize
 from ._soft import SoftChoice as SoftChoice
 from ._standardize import Standardize as Standardize
