@@ -238,3 +238,7 @@ def test_a_warp_has_the_gradients_of_finite_differences(method: Literal["linear"
 
             difference = (beside(1e-6) - beside(-1e-6)) / 2e-6
             assert np.vdot(gradients[place], step) == pytest.approx(difference, rel=1e-4)
+
+
+def test_a_matrix_that_is_no_number_gives_no_numbers() -> None:
+    assert np.isnan(warp(photograph(), jnp.full((3, 3), jnp.nan))).all()

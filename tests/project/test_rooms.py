@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = (
     *(
         "_text",
+        "_node",
         "_mesh",
         "_random",
         "ops",
