@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from ._arguments import checked, image_of
 from ._pixels import finished, in_range, number, wide
 
+_FEW, _TERMS = 8, 25  # below this mean, more than so many are drawn once in 10^6 times
+
 
 def gaussian_noise(
     image: Shaped[ArrayLike, "..."],
@@ -85,8 +87,9 @@ def poisson_noise(
 ) -> Float[Array, "h w c"]:
     """Each value as a count of photons, of which 1 is `peak`, drawn and divided by it again.
 
-    Values below 0 count as 0. The derivative through the image is that of the mean, which is the
-    image itself; that in `peak` is of the deviation of the noise, which is as its root.
+    Each count comes from one number, by the inverse of the Poisson distribution function. Values
+    below 0 count as 0. The derivative through the image is that of the mean, which is the image
+    itself; that in `peak` is of the deviation of the noise, which is as its root.
 
     **Errors:** TypeError for integers; ValueError for anything but an image, and for several peaks.
     """
@@ -95,13 +98,39 @@ def poisson_noise(
     photons = number("poisson_noise", "peak", peak, wide(value))
     checked(photons > 0, "poisson_noise takes a peak above 0, not {peak}.", peak=photons)
     mean = jnp.where(value < 0, 0, wide(value))
-    counts = jax.random.poisson(_threefry(key), jax.lax.stop_gradient(mean * photons))
-    noise = jax.lax.stop_gradient(counts.astype(mean.dtype) / photons - mean)
+    counts = _photons(jax.lax.stop_gradient(mean * photons), key)
+    noise = jax.lax.stop_gradient(counts / photons - mean)
     one = jnp.sqrt(jax.lax.stop_gradient(photons) / photons)
     return finished(mean + one * noise, value.dtype, clip)
 
 
-def _threefry(key: PRNGKeyArray) -> PRNGKeyArray:
-    # The only kind of key that jax.random.poisson takes.
-    bits = jax.random.bits(key, (2,), jnp.uint32)
-    return jax.random.wrap_key_data(bits, impl="threefry2x32")
+def _photons(mean: Float[Array, "h w c"], key: PRNGKeyArray) -> Float[Array, "h w c"]:
+    # By the inverse of the distribution function: one number for each value, and no loop that lasts
+    # until all have theirs, as that of jax.random.poisson, where a draw can depend on the batch.
+    low = jnp.nextafter(jnp.asarray(-1, mean.dtype), jnp.asarray(0, mean.dtype))
+    drawn = jax.random.uniform(key, mean.shape, mean.dtype, low, 1)
+    normal = jnp.sqrt(2).astype(mean.dtype) * jax.lax.erf_inv(drawn)
+    few = _few(jnp.minimum(mean, _FEW), (1 + drawn) / 2)
+    return jnp.where(mean < _FEW, few, _many(jnp.maximum(mean, _FEW), normal))
+
+
+def _few(mean: Float[Array, "h w c"], below: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    # How many counts are at most as likely, with all that are less, as `below`. Rounding may leave
+    # the last sums that much short of 1.
+    below = jnp.minimum(below, 1 - 1e-6)
+    total = term = jnp.exp(-mean)
+    found = jnp.zeros_like(mean)
+    for count in range(1, _TERMS + 1):
+        found = jnp.where(below >= total, found + 1, found)
+        term = term * (mean * (1 / count))
+        total = total + term
+    return found
+
+
+def _many(mean: Float[Array, "h w c"], normal: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    # Giles, Algorithm 955: approximation of the inverse Poisson cumulative distribution function,
+    # 2016: from a mean of 8 on no probability is wrong by more than 1e-4.
+    root, square = jnp.sqrt(mean), normal * normal
+    found = mean + root * normal + (2 + square) / 6 - normal * (2 + square) / (72 * root)
+    found = found + ((square / 270 + 7 / 810) * square - 8 / 405) / mean
+    return jnp.maximum(jnp.floor(found), 0)

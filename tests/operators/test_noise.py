@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import dagrax.pure as dp
 from dagrax.pure import ops
@@ -52,6 +53,23 @@ def test_photons_are_whole_and_any_key_draws_them() -> None:
     found = draw(GREY[:9, :9])
     assert np.allclose(found * 5, np.round(found * 5), atol=1e-5)
     assert not draw(-GREY[:9, :9]).any()
+
+
+def test_photons_are_drawn_from_the_poisson_distribution() -> None:
+    count = 100_000
+    draw = jax.jit(
+        lambda mean, key: ops.poisson_noise(jnp.full((1, count, 1), mean / 4096), 4096.0, key=key)
+    )
+    for mean in (0, 0.01, 0.3, 1, 4, 7.9, 8, 12, 50, 333, 1000):
+        found = np.asarray(draw(mean, jax.random.key(int(97 * mean))), np.float64).ravel() * 4096
+        assert np.array_equal(found, np.round(found)), mean
+        # 4 deviations of a mean, and of a variance: the fourth moment of a count is 3 m^2 + m.
+        assert near(found, mean, np.sqrt(mean), count), mean
+        assert near((found - mean) ** 2, mean, np.sqrt(2 * mean**2 + mean), count), mean
+        # Kolmogorov: a distance above 2 / sqrt(n) comes once in 1500 times, for counts less often.
+        counts = np.arange(mean + 9 * np.sqrt(mean) + 9)
+        share = np.searchsorted(np.sort(found), counts, "right") / count
+        assert np.abs(share - stats.poisson.cdf(counts, mean)).max() < 2 / np.sqrt(count), mean
 
 
 def test_noise_is_clipped_if_it_is_asked_for() -> None:
