@@ -12,7 +12,7 @@ LINKS := src/dagrax/pure src/dagrax/nnx_api
 BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered data_size startup check variants draws flow summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-lowest check bench build clean
+.PHONY: help demo test test-lowest check bench gallery build clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -37,6 +37,9 @@ check: .venv/installed-dev ## lint, formatting and types
 bench: .venv-bench/installed ## measure everything, beside peers and hand-written JAX; tables go to benchmarks/results
 	for script in $(BENCHMARKS); do \
 		.venv-bench/bin/python benchmarks/$$script.py --save benchmarks/results || exit 1; done
+
+gallery: .venv/installed ## draw docs/gallery.md: every operator on a photograph
+	$(BIN)/python tools/gallery.py
 
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import flax.errors
 import jax
+import jax.numpy as jnp
+import numpy as np
 import typing_extensions as te
 from flax import nnx
 from jaxtyping import PRNGKeyArray, PyTree
@@ -140,8 +142,10 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
             )
         keys = {"record_keys": record_keys} if draws else {}
         try:
+            # What a trace closes over may be NumPy's, which custom rules of JAX do not take.
+            arrays = jax.tree.map(_of_jax, batch)
             output: dict[str, PyTree] = dp.per_record(self._draw if draws else self._map)(
-                batch, **keys
+                arrays, **keys
             )
         except flax.errors.TraceContextError as error:
             error.add_note(
@@ -190,6 +194,10 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
             f"{name} takes a dict of fields, but was given {_kind(batch)}; put a stage before it "
             "that returns a dict."
         )
+
+
+def _of_jax(value: object) -> object:
+    return jnp.asarray(value) if isinstance(value, np.ndarray) else value
 
 
 def _kind(value: object) -> str:

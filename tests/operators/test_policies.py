@@ -242,6 +242,14 @@ def test_masks_cannot_follow_a_mix() -> None:
     jax.eval_shape(lambda batch: aside(batch, record_keys=KEYS), batch)
 
 
+def test_a_batch_of_numpy_may_be_closed_over_by_a_program() -> None:
+    batch, keys = {"image": PHOTO[None, :8, :9]}, KEYS[:1]
+    policy = op.RandAugment(1)
+    inside = jax.jit(lambda: policy(batch, record_keys=keys)["image"])()
+    given = jax.jit(lambda batch: policy(batch, record_keys=keys)["image"])(batch)
+    np.testing.assert_allclose(inside, given, atol=1e-6)
+
+
 # Gradients
 
 
