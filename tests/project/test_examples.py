@@ -103,6 +103,19 @@ def test_imbalanced() -> None:
     assert "Balanced: a 9 is 10.0% of what was seen" in printed  # or it fails
 
 
+def test_ddsp(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "ddsp.py", "--steps", "80", "--out", tmp_path / "new")
+    assert "spectral loss" in printed  # tenfold less, or it fails
+    assert len(list((tmp_path / "new").glob("synthesizer_*.wav"))) == 4
+    assert (tmp_path / "new" / "ddsp.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_learned_isp(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "learned_isp.py", "--epochs", "6", "--out", tmp_path / "new")
+    assert "learned:          loss" in printed  # and less than the best of the grid, or it fails
+    assert (tmp_path / "new" / "learned_isp.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_augmentation_search(tmp_path: Path) -> None:
     options = "--epochs", "10", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)
