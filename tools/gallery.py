@@ -26,7 +26,7 @@ INTRODUCTION = """\
 # Gallery
 
 Each operator that works on images, on one photograph that ships inside scikit-learn, as `make
-gallery` draws it. Those that draw random numbers stand in a row behind the photograph, by three draws.
+gallery` draws it. Those that draw random numbers stand in a row behind it, by three draws.
 [operators.md](operators.md) is the chapter."""
 BATCH = [("china.jpg", 0.5), ("flower.jpg", 0.5), ("china.jpg", 0.0), ("flower.jpg", 1.0)]
 ROOF = [(36, 13), (63, 26), (58, 31), (14, 29), (14, 25)]
