@@ -275,7 +275,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         Its parameters, data and position are this one's. Its steps, loops and calls also compute
         what stages check by `jax.experimental.checkify.debug_check`, as the operators do of labels
         and magnitudes, which costs nothing otherwise. Slower, for debugging; inside a trace of
-        your own (jit), checkify that instead.
+        your own (jit), checkify that instead, within `dagrax.pure.ops.checking()`.
 
         **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
         then leave position and Variables as they were.

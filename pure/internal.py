@@ -37,6 +37,7 @@ from ._text import spec_text as spec_text
 from ._text import valued as valued
 from ._variants import differences as differences
 from ._variants import told_apart as told_apart
+from .ops._arguments import checking as checking
 from .ops._arguments import known as known
 from .ops._augment import Tables as Tables
 from .ops._augment import aug_mix as aug_mix

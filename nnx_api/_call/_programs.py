@@ -84,7 +84,9 @@ def _run(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed]:
 
 
 def _run_checked(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed, PyTree]:
-    error, (result, changed) = checkify.checkify(lambda *given: _run(handle, *given))(values, args)
+    run = checkify.checkify(lambda *given: _run(handle, *given))
+    with internal.checking():
+        error, (result, changed) = run(values, args)
     return result, changed, error
 
 

@@ -137,7 +137,8 @@ def check_call(
     def called(values: Values, batch: PyTree, key: PyTree) -> PyTree:
         return parts.together(values)(batch, key=key, origin=origin)
 
-    error, _ = jax.jit(checkify.checkify(called))(values, batch, key)
+    with internal.checking():
+        error, _ = jax.jit(checkify.checkify(called))(values, batch, key)
     refuse_found(error)
 
 

@@ -1,8 +1,10 @@
 """What an operation is given: refused by name if it cannot work, with the edit that mends it.
 
 Kinds, dtypes and ranks are known while a program is traced; values are looked at where they are
-known, and otherwise while the program runs: always by `certain`, under checkify alone by `checked`.
+known, and otherwise while the program runs: always by `certain`, by `checked` if it is asked for.
 """
+
+from contextlib import AbstractContextManager
 
 import equinox as eqx
 import jax
@@ -95,8 +97,23 @@ def certain(
 def checked(
     holds: Bool[ArrayLike, "..."], message: str, **values: Shaped[ArrayLike, "..."]
 ) -> None:
-    """Refuse, where the program is run under `jax.experimental.checkify`, what does not hold.
+    """Refuse within `checking()`, in what `jax.experimental.checkify` runs, what does not hold.
 
     It costs nothing elsewhere. `{name}` in the message is that of the `values`.
     """
-    checkify.debug_check(jnp.all(holds), of_node(message), **jax.tree.map(jnp.asarray, values))
+    if _checking.value:
+        arrays = {name: jnp.asarray(value) for name, value in values.items()}
+        checkify.debug_check(jnp.all(holds), of_node(message), **arrays)
+
+
+def checking() -> AbstractContextManager[None]:
+    """Within it functions look at values, where `jax.experimental.checkify` runs them.
+
+    Not outside: a program that has a check, though it computes nothing of it, is called by JAX in
+    ten times the time.
+    """
+    return _checking(True)
+
+
+# Of the caches of `jax.jit` it is a part.
+_checking = jax.make_user_context(False)

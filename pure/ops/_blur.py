@@ -15,6 +15,8 @@ from ._arguments import checked, image_of, known
 from ._pixels import number, wide
 from ._whole import whole
 
+_ROWS = 11  # of weights: more are a loop, which takes longer to run and less to compile
+
 
 def gaussian_blur(
     image: Shaped[ArrayLike, "..."], sigma: Shaped[ArrayLike, "..."], radius: int | None = None
@@ -127,19 +129,24 @@ def motion_blur(
         height + 2 * radius, -1
     )
 
+    total = jnp.zeros((height, width * channels), padded.dtype)
+    taps = range(len(weights))
+
     def row(
         total: Float[Array, "h columns"], own: tuple[Array, Float[Array, " taps"]]
     ) -> tuple[Float[Array, "h columns"], None]:
         start, line = own
+        # XLA refuses to compile a loop over weights that are known at once, without the barrier.
+        line = jax.lax.optimization_barrier(line)
         rows = jax.lax.dynamic_slice_in_dim(padded, start, height)
-        parts = [
-            line[tap] * rows[:, tap * channels : (tap + width) * channels]
-            for tap in range(len(weights))
-        ]
-        return total + sum_of(parts), None
+        parts = [line[tap] * rows[:, tap * channels : (tap + width) * channels] for tap in taps]
+        return jax.lax.optimization_barrier(total + sum_of(parts)), None
 
-    none = jnp.zeros((height, width * channels), padded.dtype)
-    total, _ = jax.lax.scan(row, none, (jnp.arange(len(weights)), weights))
+    if len(weights) > _ROWS:
+        total, _ = jax.lax.scan(row, total, (jnp.arange(len(weights)), weights))
+    else:
+        for tap in taps:
+            total, _ = row(total, (jnp.asarray(tap), weights[tap]))
     return total.reshape(value.shape).astype(value.dtype)
 
 

@@ -350,6 +350,7 @@ def test_gradients_in_every_magnitude_are_those_of_finite_differences() -> None:
 )
 def test_a_checked_program_refuses(call: Callable[..., Any], said: str) -> None:
     image = np.full((2, 3, 3), 0.5, np.float32)
-    error, _ = jax.jit(checkify.checkify(call))(image)
+    with ops.checking():
+        error, _ = jax.jit(checkify.checkify(call))(image)
     assert said in str(error.get())
-    assert jax.jit(call)(image).shape == image.shape
+    assert not jax.make_jaxpr(call)(image).effects  # with one, JAX takes ten times as long to call

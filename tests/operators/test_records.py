@@ -19,7 +19,8 @@ WAVE = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
 
 
 def under_checkify(function: Callable[..., Any], *arguments: Any) -> str | None:
-    error, _ = checkify.checkify(jax.jit(function), errors=checkify.user_checks)(*arguments)
+    with ops.checking():
+        error, _ = checkify.checkify(jax.jit(function), errors=checkify.user_checks)(*arguments)
     message: str | None = error.get()
     return message
 
