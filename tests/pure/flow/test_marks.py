@@ -14,17 +14,20 @@ KEY = jax.random.key(2)
 SOURCE = dp.ArraySource({"x": np.arange(23.0, dtype=np.float32)})
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize("count", [1, 4])
 def test_a_shard_is_its_slice_of_every_batch(count: int) -> None:
     for order in (dp.Weighted(KEY, np.arange(23)), dp.Balanced(KEY, np.arange(23) % 3)):
         whole = dp.Stream(SOURCE, order, batch_size=8)
-        cursor, batch, origin = whole.take(dp.Cursor(1, 16))  # the last batch, of 7
+        cursor, batch, origin = jax.jit(lambda whole=whole: whole.take(dp.Cursor(1, 16)))()  # of 7
         split = np.array_split(np.asarray(batch["x"]), count)
         for index, expected in enumerate(split):
             part = dp.Stream(SOURCE, order, batch_size=8, shard=(index, count))
-            after, own, its = part.take(dp.Cursor(1, 16))
+            after, own, its = jax.jit(lambda part=part: part.take(dp.Cursor(1, 16)))()
             np.testing.assert_array_equal(own["x"], expected)
-            assert (after, int(its.offset)) == (cursor, int(origin.offset))
+            assert (tuple(map(int, after)), int(its.offset)) == (
+                tuple(map(int, cursor)),
+                int(origin.offset),
+            )
             assert part.steps_per_epoch == whole.steps_per_epoch
 
 

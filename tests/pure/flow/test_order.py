@@ -73,9 +73,9 @@ def reference(order: dp.Shuffled, positions: Ids, size: int, epoch: int = 0) -> 
 # Exactness
 
 
-def test_every_size_from_1_to_300_is_permuted() -> None:
+def test_every_size_up_to_66_and_many_to_300_are_permuted() -> None:
     everywhere = np.arange(300, dtype=np.uint32)
-    for size in range(1, 301):
+    for size in [*range(1, 67), *range(67, 301, 9), 255, 256, 257]:
         # One shape for all sizes, or each operation would be compiled anew.
         ids = ids_at(shuffled(size), np.minimum(everywhere, size - 1), size)[:size]
         assert sorted(ids.tolist()) == list(range(size)), size

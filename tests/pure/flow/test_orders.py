@@ -239,12 +239,12 @@ def test_classes_are_told_by_integers_as_by_strings() -> None:
 
 @pytest.mark.parametrize(
     ("size", "block", "window"),
-    [(103, 10, 3), (97, 8, 2), (50, 1, 7), (100, 7, 100), (1, 5, 5), (90, 10, 3)],
+    [(103, 10, 3), (50, 1, 7), (40, 7, 100), (1, 5, 5)],
 )
 def test_windowed_visits_each_record_once_and_reads_few_blocks(
     size: int, block: int, window: int
 ) -> None:
-    for ids in epochs(dp.Windowed(KEY, block, window), size, range(6)):
+    for ids in epochs(dp.Windowed(KEY, block, window), size, range(3)):
         assert sorted(ids.tolist()) == list(range(size))
         blocks = ids // block
         # The blocks come one window after the other: none is read again.
