@@ -45,7 +45,6 @@ from .ops._augment import augmented as augmented
 from .ops._augment import augmented_boxes as augmented_boxes
 from .ops._augment import augmented_mask as augmented_mask
 from .ops._augment import augmented_points as augmented_points
-from .ops._augment import method_of as method_of
 from .ops._augment import rand_steps as rand_steps
 from .ops._augment import trivial_steps as trivial_steps
 from .ops._chance import blended as blended

@@ -24,6 +24,13 @@ def operator_of(argument: str, operator: object) -> OperatorModule:
     if isinstance(operator, type) and issubclass(operator, OperatorModule):
         name = operator.__name__
         raise TypeError(f"{argument} is the class {name}; expected an operator: write {name}(…).")
+    if isinstance(operator, nnx.Module) and not isinstance(operator, OperatorModule):
+        name = type(operator).__name__
+        expected = (
+            f"an operator of one record. If {name} takes batches, list it as a stage of its own; "
+            "if it takes an Element, write Apply(…) around it."
+        )
+        raise TypeError(internal.of_type(argument, operator, expected))
     if not isinstance(operator, OperatorModule):
         expected = "an operator; write Apply(fn) for a function of an Element."
         raise TypeError(internal.of_type(argument, operator, expected))

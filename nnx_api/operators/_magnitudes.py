@@ -33,8 +33,8 @@ def magnitude(
 ) -> nnx.Param[Float[Array, ""]]:
     """One number as a Param.
 
-    **Errors:** TypeError for anything else; ValueError for several numbers, NaN, one that is not
-    from `least` to `most`, not `above`, and not `whole`.
+    **Errors:** TypeError for anything else; ValueError for several numbers, NaN, infinity, one that
+    is not from `least` to `most`, not `above`, and not `whole`.
     """
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise TypeError(internal.valued(name, value, "a number."))
@@ -42,6 +42,8 @@ def magnitude(
         raise ValueError(f"{name} is {internal.spec_text(value)}; expected one number.")
     _judge(name, value, least, most)
     _judge_above(name, value, above)
+    if _some(jnp.asarray(value, jnp.float32), np.isinf):
+        raise ValueError(f"{name} is {value!r}; expected a finite number.")
     if whole and _some(jnp.asarray(value, jnp.float32), lambda x: x != np.round(x)):
         raise ValueError(f"{name} is {value!r}; expected a whole number.")
     return nnx.Param(jnp.asarray(value, jnp.float32))
@@ -87,6 +89,8 @@ def magnitudes(
     array = jnp.asarray(values, jnp.float32)
     if array.ndim != 1 or count not in (None, len(array)):
         raise ValueError(f"{name} is {internal.spec_text(array)}; expected {expected}.")
+    if rising and _some(array, np.isinf):
+        raise ValueError(f"{name} is {values!r}; expected finite numbers.")
     _judge(name, values, least, most)
     _judge_above(name, values, above)
     if rising and _some(array, lambda x: np.diff(x) < 0):

@@ -5,7 +5,6 @@ its own operations alone; on an accelerator families of them are computed for al
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 from flax import nnx
 from jax.typing import ArrayLike
@@ -17,8 +16,6 @@ from .._element import Element, OperatorModule
 from ._fields import Change, Kind, changed, chosen_fields, declared
 from ._magnitudes import magnitude
 from ._names import count
-
-Fill: TypeAlias = float | tuple[float, ...]
 
 
 class RandAugment(OperatorModule):
@@ -43,14 +40,13 @@ class RandAugment(OperatorModule):
         magnitude: Shaped[ArrayLike, ""] = 9.0,
         *,
         method: internal.Method = "linear",
-        fill: Fill = 0.0,
+        fill: internal.Fill = 0,
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.num_ops = count("num_ops", num_ops)
         self.magnitude = _bin(magnitude)
-        self.method: internal.Method = internal.method_of(method)
-        self.fill, self.mask_fill = fill, mask_fill
+        self.sampling = internal.sampling(method, fill, "constant", mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
@@ -70,12 +66,11 @@ class TrivialAugment(OperatorModule):
         self,
         *,
         method: internal.Method = "linear",
-        fill: Fill = 0.0,
+        fill: internal.Fill = 0,
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.method: internal.Method = internal.method_of(method)
-        self.fill, self.mask_fill = fill, mask_fill
+        self.sampling = internal.sampling(method, fill, "constant", mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
@@ -106,15 +101,14 @@ class AugMix(OperatorModule):
         *,
         severity: int = 3,
         method: internal.Method = "linear",
-        fill: Fill = 0.0,
+        fill: internal.Fill = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.width, self.severity = count("width", width), count("severity", severity)
         if self.severity > 10:
             raise ValueError(f"severity is {severity}; expected at most 10.")
         self.alpha = magnitude("alpha", alpha, above=0.0)
-        self.method: internal.Method = internal.method_of(method)
-        self.fill = fill
+        self.sampling = internal.sampling(method, fill)
         self.fields = declared(fields)
         self.deterministic = False
 
@@ -126,9 +120,11 @@ class AugMix(OperatorModule):
                 'follow; leave them as they are on purpose: fields={"image": "image"}.'
             )
 
+        how = self.sampling
+
         def mixed(image: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
             return internal.aug_mix(
-                image, self.width, self.alpha[...], self.severity, self.method, self.fill, key=key
+                image, self.width, self.alpha[...], self.severity, how.method, how.fill, key=key
             )
 
         return changed(self, element, {"image": mixed}, self.fields)
@@ -140,11 +136,13 @@ def _stepped(
     steps: internal.Step,
     tables: internal.Tables,
 ) -> Element:
+    how = policy.sampling
+
     def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return internal.augmented(value, steps, tables, policy.method, policy.fill)
+        return internal.augmented(value, steps, tables, how.method, how.fill)
 
     def mask(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return internal.augmented_mask(value, steps, tables, policy.mask_fill)
+        return internal.augmented_mask(value, steps, tables, how.mask_fill)
 
     def boxes(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         return internal.augmented_boxes(value, steps, tables, _size(policy, element))

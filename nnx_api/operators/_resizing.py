@@ -15,7 +15,7 @@ from dagrax.pure.ops import Size
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
 from ._geometric import AbstractGeometric, moved
-from ._magnitudes import Limits, magnitudes
+from ._magnitudes import Limits, flag, magnitudes
 
 
 class Resize(OperatorModule, AbstractGeometric):
@@ -38,7 +38,7 @@ class Resize(OperatorModule, AbstractGeometric):
     ):
         self.size = internal.size_of(size)
         self.sampling = internal.sampling(method)
-        self.antialias = antialias
+        self.antialias = flag("antialias", antialias)
         self.fields = declared(fields)
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
@@ -79,7 +79,7 @@ class RandomResizedCrop(OperatorModule, AbstractGeometric):
         self.scale = magnitudes("scale", scale, count=2, least=1e-6, most=1.0, rising=True)
         self.ratio = magnitudes("ratio", ratio, count=2, least=1e-6, rising=True)
         self.sampling = internal.sampling(method)
-        self.antialias = antialias
+        self.antialias = flag("antialias", antialias)
         self.fields = declared(fields)
         self.deterministic = False
 

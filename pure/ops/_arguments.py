@@ -42,8 +42,8 @@ def image_of(
     if not floating and not (exact and value.dtype == jnp.uint8):
         kinds = "floats or uint8" if exact else "floats"
         raise TypeError(
-            f"{function} takes an image of {kinds}, but was given {given}; cast it before: by "
-            "ToFloat(), or image.astype(jnp.float32) / 255."
+            f"{function} takes an image of {kinds}, but was given {given}; cast it before: "
+            f"{_cast(value, exact)}."
         )
     if not value.size:
         raise ValueError(f"{function} takes an image, but was given {given}, which has no pixels.")
@@ -62,6 +62,12 @@ def _axes(image: Shaped[Array, "..."]) -> str:
     if image.ndim > 3:
         return "map it over the leading axes: jax.vmap, or dagrax.pure.per_record."
     return "expected three axes: height, width and channels."
+
+
+def _cast(image: Shaped[Array, "..."], exact: bool) -> str:
+    if image.dtype == jnp.uint8:
+        return "by ToFloat(), or image.astype(jnp.float32) / 255"
+    return "image.astype(jnp.uint8)" if exact else "image.astype(jnp.float32) / 255"
 
 
 def _channels(given: int, expected: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ from ._in_turn import Choose, in_turn
 from ._mixing import symmetric_beta
 from ._pixels import COLOURS, in_range
 from ._policies import Step, Table, aug_mix_table, matrix_of, step_of, stepped
-from ._sample import Method, judged
+from ._sample import Method
 from ._targets import Fill
 from ._tone import levels, unit
 from ._warp import warp_boxes, warp_mask, warp_points
@@ -28,12 +28,6 @@ Tables: TypeAlias = Callable[[tuple[int, int]], Table]
 # AugMix leaves out what its benchmark of corruptions has: brightness, colour, contrast, sharpness.
 _MIXED = (1, 2, 3, 4, 5, 10, 11, 12, 13)
 _DEPTH, _BINS = 3, 10
-
-
-def method_of(method: Method) -> Method:
-    """The method, if it is one. **Errors:** ValueError."""
-    judged(method, "constant")
-    return method
 
 
 def rand_steps(key: PRNGKeyArray, count: int, magnitude: Float[Array, ""]) -> Step:

@@ -111,7 +111,8 @@ def random_affine(
 
 def random_perspective(distortion: Float[Array, ""], size: Size, *, key: PRNGKeyArray) -> Matrix:
     """Each corner moved inwards by at most distortion / 2 of the side, each way."""
-    last = jnp.asarray([size[1] - 1, size[0] - 1], distortion.dtype)
+    # The corners of one pixel would be one point, of which there is no perspective.
+    last = jnp.asarray([max(size[1] - 1, 1), max(size[0] - 1, 1)], distortion.dtype)
     corner = jnp.asarray([(0, 0), (1, 0), (1, 1), (0, 1)], distortion.dtype)
     inwards = (1 - 2 * corner) * jax.random.uniform(key, (4, 2), distortion.dtype)
     source = corner * last[None]

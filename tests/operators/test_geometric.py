@@ -342,3 +342,10 @@ def test_every_magnitude_and_the_image_have_gradients(name: str) -> None:
             along = float(np.vdot(gradient, way))
             assert along == pytest.approx(difference, rel=1e-3, abs=1e-6), place
             assert along != 0 or name == "Warp"  # of whose magnitudes one is a probability
+
+
+def test_a_perspective_of_one_pixel_is_of_numbers() -> None:
+    batch = {"image": np.full((3, 1, 1, 1), 0.5, np.float32)}
+    keys = jax.random.split(jax.random.key(0), 3)
+    moved = op.RandomPerspective(0.5, mode="edge")(batch, record_keys=keys)["image"]
+    np.testing.assert_allclose(moved, batch["image"], atol=1e-6)

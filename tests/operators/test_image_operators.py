@@ -339,6 +339,14 @@ def test_gradients_in_every_magnitude_are_those_of_finite_differences() -> None:
             lambda x: ops.equalize(x * 255),
             "equalize takes an image in [0, 1], but was given values",
         ),
+        (
+            lambda x: ops.to_uint8(x / (x - x)),
+            "to_uint8 takes an image in [0, 1], but was given values",
+        ),
+        (
+            lambda x: ops.to_uint8(jnp.log(-x)),
+            "to_uint8 takes an image in [0, 1], but was given NaN.",
+        ),
         (lambda x: ops.gaussian_blur(x, -x.max(), 2), "gaussian_blur takes a sigma of at least 0"),
         (lambda x: ops.adjust_hue(x, jnp.log(-x.max())), "adjust_hue was given NaN as turn"),
         (lambda x: ops.normalize(x, 0.0, x.min() * 0), "normalize takes a positive std"),
