@@ -143,7 +143,7 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
         keys = {"record_keys": record_keys} if draws else {}
         try:
             # What a trace closes over may be NumPy's, which custom rules of JAX do not take.
-            arrays = jax.tree.map(_of_jax, batch)
+            arrays = jax.tree.map(_of_jax, batch) if draws else batch
             output: dict[str, PyTree] = dp.per_record(self._draw if draws else self._map)(
                 arrays, **keys
             )
