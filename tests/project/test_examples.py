@@ -119,6 +119,15 @@ def test_learned_isp(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "learned_isp.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_learned_augmentation(tmp_path: Path) -> None:
+    options = "--steps", "1", "--epochs", "2", "--out", tmp_path / "new"
+    quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    printed = run(EXAMPLES / "learned_augmentation.py", *options, XLA_FLAGS=quickly)
+    assert "15 policies, 5 seeds each" in printed
+    assert printed.endswith("too short to be judged\n")
+    assert (tmp_path / "new" / "learned_augmentation.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_augmentation_search(tmp_path: Path) -> None:
     options = "--epochs", "10", "--descents", "1", "--out", tmp_path / "new"
     printed = run(EXAMPLES / "augmentation_search.py", *options)
