@@ -44,8 +44,7 @@ RECORDS = 100  # for training
 STEPS, EPOCHS = 14, 300  # of the descent, and of a training
 SEEDS = range(5)  # of the comparison
 PAIR = 2  # networks whose mean loss a step of the descent looks at
-TEMPERATURE = 0.5
-RATE = 0.25  # of the first step; the last ones are small
+TEMPERATURE, RATE = 0.5, 0.25  # of the choices, and of the descent
 ARMS = {"translation": (1, 0), "rotation": (2, 0), "elastic": (3, 0), "noise": (0, 1)}
 NAMES = ("nothing", "translation", "rotation", "elastic", "flip"), ("no noise", "noise")
 WEIGHTS = nnx.PathContains("weights")
@@ -190,9 +189,8 @@ def train_step(model: Network, optimizer: nnx.Optimizer[Network], batch: Batch) 
 
 
 def mistakes(model: Network, batch: Batch) -> Float[Array, ""]:
-    """How many records it does not recognise, in parts of one, made smooth: what the descent goes
-    down. (Cross-entropy asks for the right confidence as well, which augmentation changes.)
-    """
+    """The part that it does not recognise, made smooth: the loss of the descent. (Cross-entropy
+    asks for the right confidence too, which augmentation changes.)"""
     believed = jax.nn.softmax(3 * model(batch["image"]))
     return 1 - jnp.mean(jnp.take_along_axis(believed, batch["label"][:, None], axis=1))
 
@@ -206,10 +204,7 @@ def accuracy(model: Network, batch: Batch) -> Float[Array, ""]:
 def slopes(
     policy: Policy, pipelines: Pipeline, learners: Learners, validation: Batch, epochs: int
 ) -> tuple[Float[Array, ""], Policy]:
-    """The loss after training by one policy, the mean over the variants, and its gradient.
-
-    Many numbers go in and one comes out, so the derivative is taken backwards, through all steps.
-    """
+    """The mean loss of networks trained by one policy, and its gradient, backwards through all."""
 
     def loss_after(policy: Policy) -> Float[Array, ""]:
         models, optimizers = nnx.clone(learners)
@@ -217,10 +212,8 @@ def slopes(
         copies.scan(train_step, length=epochs * len(copies), modules=(models, optimizers))
         return jnp.mean(nnx.vmap(mistakes, in_axes=(0, None))(models, validation))
 
-    loss: Float[Array, ""]
-    gradient: Policy
-    loss, gradient = jax.value_and_grad(loss_after)(policy)
-    return loss, gradient
+    result: tuple[Float[Array, ""], Policy] = jax.value_and_grad(loss_after)(policy)
+    return result
 
 
 def descend(
@@ -265,17 +258,15 @@ def compare(
 def draw(source: MemorySource, path: list[Policy], scores: Scores) -> Figure:
     """The policy along the descent, the accuracies, and digits."""
     figure = Figure(figsize=(9, 9.5), layout="constrained")
-    panels: Any = figure.subplot_mosaic(
-        [["weights", "strengths"], ["rows", "rows"], ["digits", "digits"]],
-        height_ratios=(1, 1.2, 1.1),
-    )
+    places: list[Any] = [["weights", "strengths"], ["rows", "rows"], ["digits", "digits"]]
+    panels: Any = figure.subplot_mosaic(places, height_ratios=(1, 1.2, 1.1))
     parts = [[jax.nn.softmax(x) for x in jax.tree.leaves(weights)] for weights, _ in path]
     for names, lines in zip(NAMES, map(np.stack, zip(*parts, strict=True)), strict=True):
         for name, line in zip(names, 100 * lines.T, strict=True):
             if name in COLOURS:
                 panels["weights"].plot(line, color=COLOURS[name], label=name)
-    panels["weights"].set(title="How likely each arm is", xlabel="step", ylim=(0, 100))
-    panels["weights"].legend(title="per cent", fontsize=8, ncols=3, loc="upper center")
+    panels["weights"].set(title="How likely each arm is, in per cent", xlabel="step", ylim=(0, 110))
+    panels["weights"].legend(fontsize=8, ncols=3, loc="upper center")
 
     # Those of x, y, degrees, alpha and std, in this order.
     logarithms = np.asarray([jax.tree.leaves(strengths) for _, strengths in path])
@@ -287,8 +278,7 @@ def draw(source: MemorySource, path: list[Policy], scores: Scores) -> Figure:
     for place, (name, (_, test)) in enumerate(scores.items()):
         colour = COLOURS.get(name.split()[0], "C3")
         panels["rows"].plot(np.full(len(test), place), test, "o", color=colour, alpha=0.3)
-        error = test.std(ddof=1)
-        panels["rows"].errorbar(place, test.mean(), error, fmt="_", ms=14, color=colour)
+        panels["rows"].errorbar(place, test.mean(), test.std(ddof=1), fmt="_", ms=14, color=colour)
     panels["rows"].axhline(scores["learned"][1].mean(), color="C3", ls="--", lw=1, zorder=0)
     panels["rows"].set_xticks(range(len(scores)), list(scores), rotation=35, ha="right")
     panels["rows"].set(title="Test accuracy, five seeds, with mean and spread", ylabel="per cent")
