@@ -43,7 +43,7 @@ def plucked(period: int, seed: int) -> Float[np.ndarray, " samples"]:
     for place in range(period + 1, len(sound)):
         sound[place] = 0.5 * (sound[place - period] + sound[place - period - 1])
     sound = sound[period + 1 :] - sound.mean()  # what does not swing goes round for ever
-    return (sound / np.abs(sound).max()).astype(np.float32)
+    return (sound / np.abs(sound).max()).astype(np.float32)  # type: ignore[no-any-return]
 
 
 class Harmonics(OperatorModule):
@@ -104,7 +104,7 @@ def spectral_loss(
             return jnp.sqrt(power + 1e-8)
 
         made, given = (jax.vmap(magnitudes)(x) for x in (sound, target))
-        return jnp.linalg.norm(made - given) / jnp.linalg.norm(given)
+        return jnp.linalg.norm(made - given) / jnp.linalg.norm(given)  # type: ignore[no-any-return]
 
     return jnp.stack([at(window) for window in WINDOWS]).mean()
 

@@ -36,7 +36,7 @@ from dagrax.pure import fast_key
 
 Batch = dict[str, Shaped[Array, "batch ..."]]
 # Weights, and logarithms of strengths, which are positive and have units of their own.
-Policy: TypeAlias = tuple[nnx.State, nnx.State]
+Policy: TypeAlias = tuple[nnx.State, nnx.State]  # type: ignore[type-arg]
 # The accuracies of a policy's networks in per cent: of validation, and of test.
 Scores: TypeAlias = dict[str, Float[np.ndarray, "2 seeds"]]
 
@@ -166,7 +166,7 @@ def alone(policy: Policy, arms: tuple[int, int], factor: float = 1.0) -> Policy:
     """A fixed policy: of each choice one arm, always, a factor stronger."""
     leaves, tree = jax.tree.flatten(policy[0])
     sure = [jnp.zeros_like(x).at[arm].set(30.0) for x, arm in zip(leaves, arms, strict=True)]
-    return tree.unflatten(sure), jax.tree.map(lambda x: x + np.log(factor), policy[1])
+    return tree.unflatten(sure), jax.tree.map(lambda x: x + np.log(factor), policy[1])  # type: ignore[attr-defined]
 
 
 def beginners(seeds: list[int]) -> Learners:
@@ -270,7 +270,7 @@ def draw(source: MemorySource, path: list[Policy], scores: Scores) -> Figure:
 
     # Those of x, y, degrees, alpha and std, in this order.
     logarithms = np.asarray([jax.tree.leaves(strengths) for _, strengths in path])
-    names = ["translation", *ARMS]
+    names = ["translation", *ARMS]  # type: ignore[assignment]
     for name, line in zip(names, np.exp(logarithms - logarithms[0]).T, strict=True):
         panels["strengths"].plot(line, color=COLOURS[name])
     panels["strengths"].set(title="How strong, in its first strengths", xlabel="step")
@@ -287,7 +287,7 @@ def draw(source: MemorySource, path: list[Policy], scores: Scores) -> Figure:
     pipeline = augmented(source, 0)
     variants = Pipeline.variants([following(pipeline, policy) for policy in shown.values()])
     images = np.pad(variants.step()["image"][:, :16, ..., 0], ((0, 0), (0, 0), (1, 1), (1, 1)))
-    lines = [np.concatenate(list(batch), axis=1) for batch in images]
+    lines = [np.concatenate(list(batch), axis=1) for batch in images]  # type: ignore[assignment]
     panels["digits"].imshow(np.concatenate(lines), cmap="gray_r", vmin=0, vmax=1)
     panels["digits"].set_yticks(10 * np.arange(len(images)) + 4.5, list(shown))
     panels["digits"].set(title="Digits, and what is made of them at the end", xticks=[])

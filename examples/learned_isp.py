@@ -145,7 +145,7 @@ def train_network(
     """A step of the network, on well-lit patches."""
     loss, slopes = nnx.value_and_grad(task_loss)(network, batch)
     optimizer.update(network, slopes)
-    return loss
+    return loss  # type: ignore[no-any-return]
 
 
 def train_processor(
@@ -158,7 +158,7 @@ def train_processor(
 
     value, slopes = nnx.value_and_grad(loss)(processor)
     optimizer.update(processor, slopes)
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def judged(
@@ -261,7 +261,7 @@ def main() -> None:
     fixed, fixed_said = judged(network, dim_test, processor_of(dim_test, *best))
 
     learned = processor_of(dim)
-    optimizer = nnx.Optimizer(learned, optax.adam(2e-2), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(learned, optax.adam(2e-2), wrt=nnx.Param)  # type: ignore[arg-type]
     taken = Pipeline(source=dim, batch_size=128, remainder="drop")
     for epoch in range(options.epochs):
         losses = taken.scan(train_processor, modules=(learned, optimizer), shared=(network,))

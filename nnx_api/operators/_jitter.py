@@ -49,10 +49,12 @@ class ColorJitter(OperatorModule):
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         given = (self.brightness, self.contrast, self.saturation, self.hue)
-        ranges = [None if own is None else own[...] for own in given]
+        brightness, contrast, saturation, hue = (None if x is None else x[...] for x in given)
 
         def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.color_jitter(value, *ranges, clip=self.clip, key=key)
+            return ops.color_jitter(
+                value, brightness, contrast, saturation, hue, clip=self.clip, key=key
+            )
 
         return changed(self, element, {"image": image}, self.fields)
 

@@ -118,7 +118,7 @@ def checking() -> AbstractContextManager[None]:
     Not outside: a program that has a check, though it computes nothing of it, is called by JAX in
     ten times the time.
     """
-    return _checking(True)
+    return _checking(True)  # type: ignore[no-any-return]
 
 
 # Of the caches of `jax.jit` it is a part.

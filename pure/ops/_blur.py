@@ -105,7 +105,7 @@ def sum_of(parts: list[Float[Array, "rows columns"]]) -> Float[Array, "rows colu
 def _reflected(image: Float[Array, "h w c"], radius: int, axis: int) -> Float[Array, "..."]:
     # Written out once, and not computed again for each tap.
     width = [(radius, radius) if own == axis else (0, 0) for own in range(3)]
-    return jax.lax.optimization_barrier(jnp.pad(image, width, mode="reflect"))
+    return jax.lax.optimization_barrier(jnp.pad(image, width, mode="reflect"))  # type: ignore[no-any-return]
 
 
 def motion_blur(

@@ -15,7 +15,7 @@ def cast(value: Shaped[ArrayLike, "..."], dtype: DTypeLike) -> Shaped[Array, "..
     elsewhere would wrap."""
     array = jnp.asarray(value)
     if jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(array.dtype, jnp.bool_):
-        ends = jnp.iinfo(dtype)
+        ends = jnp.iinfo(dtype)  # type: ignore[no-untyped-call]
         wide = array.astype(jnp.float32)
         fits = (wide >= float(ends.min)) & (wide <= float(ends.max))
         checked(fits, f"cast: a number is not from {ends.min} to {ends.max}")

@@ -66,4 +66,4 @@ def blended(
     )
     for other in others:
         first = first + other
-    return first
+    return first  # type: ignore[no-any-return]

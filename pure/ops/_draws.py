@@ -16,7 +16,7 @@ def about(centre: float, reach: Float[Array, ""], *, key: PRNGKeyArray) -> Float
 def between(bounds: Float[Array, "2"], *, key: PRNGKeyArray) -> Float[Array, ""]:
     """A number from the first to the second."""
     low, high = bounds
-    return low + (high - low) * jax.random.uniform(key, (), bounds.dtype)
+    return low + (high - low) * jax.random.uniform(key, (), bounds.dtype)  # type: ignore[no-any-return]
 
 
 def ranks(draws: Float[Array, " things"]) -> Int32[Array, " things"]:

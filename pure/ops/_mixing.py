@@ -122,7 +122,7 @@ def symmetric_beta(key: PRNGKeyArray, alpha: Float[Array, ""]) -> Float[Array, "
     Bailey's Student t, "Polar generation of random variates with the t-distribution", Mathematics
     of Computation 1994, as Devroye turns it, "Random variate generation in one line of code", 1996.
     """
-    tiny = jnp.finfo(jnp.float32).tiny
+    tiny = jnp.finfo(jnp.float32).tiny  # type: ignore[no-untyped-call]
     u, angle = jax.random.uniform(key, (2,), minval=tiny)
     cosine = jnp.cos(2 * jnp.pi * angle)
     log = jnp.log(u) / alpha

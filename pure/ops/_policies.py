@@ -122,7 +122,7 @@ def stepped(
         lambda image: _curve(image, step.operation, amount),
         lambda image: equalize(image),
     )
-    return choose(jnp.asarray(_FAMILY, jnp.int32)[step.operation], families, image)
+    return choose(jnp.asarray(_FAMILY, jnp.int32)[step.operation], families, image)  # type: ignore[no-any-return]
 
 
 def matrix_of(step: Step, table: Table, size: tuple[int, int]) -> Float[Array, "3 3"]:

@@ -27,7 +27,7 @@ def within(limits: Float[Array, "..."], *, key: PRNGKeyArray) -> Float[Array, ""
     """Uniform between two limits (low, high), or from -limit to limit."""
     if limits.ndim:
         low, high = limits
-        return low + (high - low) * jax.random.uniform(key, (), limits.dtype)
+        return low + (high - low) * jax.random.uniform(key, (), limits.dtype)  # type: ignore[no-any-return]
     return limits * jax.random.uniform(key, (), limits.dtype, -1.0)
 
 

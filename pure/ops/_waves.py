@@ -181,7 +181,7 @@ def _bank(
     rise = (bins - corners[:-2, None]) / np.diff(corners)[:-1, None]
     fall = (corners[2:, None] - bins) / np.diff(corners)[1:, None]
     triangles = np.maximum(0, np.minimum(rise, fall))
-    return triangles * (2 / (corners[2:] - corners[:-2]))[:, None] if normalized else triangles
+    return triangles * (2 / (corners[2:] - corners[:-2]))[:, None] if normalized else triangles  # type: ignore[no-any-return]
 
 
 # Slaney's scale: 3 mels for 200 Hz up to 1 kHz, then 27 for each factor of 6.4.

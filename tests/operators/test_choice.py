@@ -46,7 +46,7 @@ def xs(stage: Any, records: int = MANY, **data: Any) -> np.ndarray:
 
 
 def within_4_sigma(count: int, p: float) -> bool:
-    return abs(count - MANY * p) <= 4 * np.sqrt(MANY * p * (1 - p))
+    return abs(count - MANY * p) <= 4 * np.sqrt(MANY * p * (1 - p))  # type: ignore[no-any-return]
 
 
 # Draws

@@ -157,7 +157,7 @@ def test_in_eval_every_operator_that_draws_is_the_identity() -> None:
     }
     assert shown == drawing
     pipeline = pipeline_of(EVERY_RANDOM)
-    pipeline.eval()
+    pipeline.eval()  # type: ignore[no-untyped-call]
     found = pipeline.step()["image"]
     np.testing.assert_allclose(found, IMAGES[:8], atol=1e-6)
     for operator in EVERY_RANDOM.values():

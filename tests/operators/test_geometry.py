@@ -47,7 +47,7 @@ def _nearest(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         np.floor((np.arange(after) + 0.5) * before / after).astype(int)
         for before, after in zip(image.shape, size, strict=False)
     )
-    return image[rows][:, columns]
+    return image[rows][:, columns]  # type: ignore[no-any-return]
 
 
 def test_a_window_and_quarter_turns_may_be_known_only_at_run_time() -> None:
@@ -122,7 +122,7 @@ def test_the_dtype_of_an_image_is_kept() -> None:
     wide = image.astype(jnp.float32)
     turned = jax.jit(functools.partial(ops.rotate, degrees=20.0))
     for function in (lambda x: resized(x, (20, 30), "linear"), turned):
-        found = function(image)
+        found = function(image)  # type: ignore[no-untyped-call]
         assert found.dtype == jnp.bfloat16
         # One rounding, of the result.
-        np.testing.assert_array_equal(found, function(wide).astype(jnp.bfloat16))
+        np.testing.assert_array_equal(found, function(wide).astype(jnp.bfloat16))  # type: ignore[no-untyped-call]

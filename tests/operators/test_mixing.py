@@ -106,19 +106,19 @@ def test_every_record_has_another_as_its_partner_each_as_often() -> None:
 def test_fill_takes_no_part_and_changes_no_draw(name: str) -> None:
     valid = np.arange(ROWS) < 4
     filled = {**BATCH, "image": IMAGES.copy(), "valid": valid}
-    filled["image"][4:] = np.inf  # fill is kept bit for bit
+    filled["image"][4:] = np.inf  # type: ignore[index]  # fill is kept bit for bit
     out = mixed(name, filled, 1.0, KEY, KEYS)
-    alone = mixed(name, {k: v[:4] for k, v in BATCH.items()}, 1.0, KEY, KEYS[:4])
+    alone = mixed(name, {k: v[:4] for k, v in BATCH.items()}, 1.0, KEY, KEYS[:4])  # type: ignore[index]
     np.testing.assert_array_equal(out["image"][:4], alone["image"])
     np.testing.assert_array_equal(out["label"][:4], alone["label"])
-    np.testing.assert_array_equal(out["image"][4:], filled["image"][4:])
+    np.testing.assert_array_equal(out["image"][4:], filled["image"][4:])  # type: ignore[index]
     np.testing.assert_array_equal(out["label"][4:], LABELS[4:])
     assert np.asarray(out["label"])[:4, 4:].sum() == 0
 
 
 @pytest.mark.parametrize("name", MIX)
 def test_a_record_that_is_alone_stays_as_it_is(name: str) -> None:
-    alone = {key: value[:1] for key, value in BATCH.items()}
+    alone = {key: value[:1] for key, value in BATCH.items()}  # type: ignore[index]
     lonely = {**BATCH, "valid": np.arange(ROWS) == 2}
     for batch, keys in ((alone, KEYS[:1]), (lonely, KEYS)):
         out = mixed(name, batch, 1.0, KEY, keys)
@@ -128,7 +128,7 @@ def test_a_record_that_is_alone_stays_as_it_is(name: str) -> None:
 
 def test_a_share_is_that_of_its_record_wherever_it_stands() -> None:
     out = mixed("mixup", BATCH, 1.0, KEY, KEYS)
-    turned = {name: value[::-1] for name, value in BATCH.items()}
+    turned = {name: value[::-1] for name, value in BATCH.items()}  # type: ignore[index]
     back = mixed("mixup", turned, 1.0, jax.random.key(9), KEYS[::-1])
     np.testing.assert_array_equal(np.diagonal(out["label"]), np.diagonal(back["label"][::-1]))
 
@@ -178,7 +178,7 @@ def test_integer_labels_become_one_hot_in_training_and_in_eval(kind: Any) -> Non
     assert (first["label"] > 0).sum(1).tolist() == [2, 2, 2, 2] or kind is op.CutMix
     np.testing.assert_allclose(first["label"].sum(1), 1, rtol=1e-6)
     assert first["label"][:, 4:].sum() == 0
-    pipeline.eval()
+    pipeline.eval()  # type: ignore[no-untyped-call]
     still, _ = list(pipeline)
     np.testing.assert_array_equal(still["image"], IMAGES[:4])
     np.testing.assert_array_equal(still["label"], LABELS[:4])
@@ -268,12 +268,12 @@ def test_a_running_normalization_learns_in_training_alone() -> None:
     assert sorted(np.shape(x) for x in stats) == [(), (3,), (3,)]
     moments = norm.moments()
     near(moments, TABLE, rtol=1e-3)
-    pipeline.eval()
+    pipeline.eval()  # type: ignore[no-untyped-call]
     batch = pipeline.step()
     expected = (TABLE[:256] - TABLE.mean(0)) / [TABLE[:, 0].std(), TABLE[:, 1].std(), 1]
     # At 10,000, one step of float32 is 1e-3.
     np.testing.assert_allclose(batch["x"], expected, atol=4e-3)
     jax.tree.map(np.testing.assert_array_equal, norm.moments(), moments)
-    pipeline.train()
+    pipeline.train()  # type: ignore[no-untyped-call]
     pipeline.step()
     assert norm.moments().count > moments.count

@@ -198,7 +198,7 @@ def test_levels_stay_levels_and_eval_leaves_them() -> None:
         rngs=nnx.Rngs(0),
     )
     assert pipeline.step()["image"].dtype == np.uint8
-    pipeline.eval()
+    pipeline.eval()  # type: ignore[no-untyped-call]
     np.testing.assert_array_equal(pipeline.step()["image"], data["image"])
 
 

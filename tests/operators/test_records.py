@@ -143,7 +143,7 @@ TOKENS = np.random.default_rng(1).integers(10, 1000, (10, 1000)).astype(np.int32
 
 
 def within_4_sigma(count: int, of: int, p: float) -> bool:
-    return abs(count - of * p) <= 4 * np.sqrt(of * p * (1 - p))
+    return abs(count - of * p) <= 4 * np.sqrt(of * p * (1 - p))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("vocabulary", [1000, None])
@@ -198,7 +198,7 @@ dropped = jax.jit(lambda x, rate, key: ops.feature_dropout(x, rate, key=key))
 
 def test_labels_are_one_hot_floats() -> None:
     found = ops.one_hot(np.array([2, 0], np.uint8), 3)
-    assert (found.dtype, found.tolist()) == (np.float32, [[0, 0, 1], [1, 0, 0]])
+    assert (found.dtype, found.tolist()) == (np.float32, [[0, 0, 1], [1, 0, 0]])  # type: ignore[comparison-overlap]
     assert ops.one_hot(1, 2).tolist() == [0, 1]
 
 

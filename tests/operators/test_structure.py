@@ -86,7 +86,7 @@ def test_a_fit_is_that_of_numpy_in_double_precision(name: str) -> None:
     source, ids = sources()[name]
     found = dp.fit(source, ("far", "image", "one"), chunk=256)
     for field, moments in found.items():
-        data = TABLE[field][ids].astype(np.float64)
+        data = TABLE[field][ids].astype(np.float64)  # type: ignore[index]
         over = tuple(range(data.ndim - 1)) if data.ndim > 1 else (0,)
         # The numbers of `far` are themselves rounded to 1e-3, which NumPy sees as well.
         np.testing.assert_allclose(moments.mean, data.mean(over), rtol=1e-6, atol=1e-6)

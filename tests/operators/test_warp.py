@@ -116,7 +116,7 @@ def test_a_warp_is_what_scipy_reads_at_the_origins(method: str, mode: str) -> No
 def test_cubic_is_the_kernel_of_keys() -> None:
     image = photograph()
     inverse = np.linalg.inv(np.asarray(some_matrix(), np.float64))
-    expected = skimage.transform.warp(image, inverse, order=3, clip=False, mode="constant")
+    expected = skimage.transform.warp(image, inverse, order=3, clip=False, mode="constant")  # type: ignore[no-untyped-call]
     x, y = origins(some_matrix())
     inside = (x > 1) & (x < WIDTH - 2) & (y > 1) & (y < HEIGHT - 2)  # no edge is read
     found = np.asarray(warp(image, some_matrix(), method="cubic"))
