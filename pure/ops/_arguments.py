@@ -103,13 +103,17 @@ def certain(
 def checked(
     holds: Bool[ArrayLike, "..."], message: str, **values: Shaped[ArrayLike, "..."]
 ) -> None:
-    """Refuse within `checking()`, in what `jax.experimental.checkify` runs, what does not hold.
+    """Refuse what does not hold: outside a trace at once, and within `checking()` in what
+    `jax.experimental.checkify` runs. It costs nothing in other programs.
 
-    It costs nothing elsewhere. `{name}` in the message is that of the `values`.
+    `{name}` in the message is that of the `values`. **Errors:** ValueError, outside a trace.
     """
+    arrays = {name: jnp.asarray(value) for name, value in values.items()}
     if _checking.value:
-        arrays = {name: jnp.asarray(value) for name, value in values.items()}
         checkify.debug_check(jnp.all(holds), of_node(message), **arrays)
+    elif known(holds) and not np.asarray(holds).all():
+        texts = {name: str(np.asarray(array)) for name, array in arrays.items()}
+        raise ValueError(of_node(message).format(**texts))
 
 
 def checking() -> AbstractContextManager[None]:
@@ -118,7 +122,8 @@ def checking() -> AbstractContextManager[None]:
     Not outside: a program that has a check, though it computes nothing of it, is called by JAX in
     ten times the time.
     """
-    return _checking(True)  # type: ignore[no-any-return]
+    asked: AbstractContextManager[None] = _checking(True)
+    return asked
 
 
 # Of the caches of `jax.jit` it is a part.

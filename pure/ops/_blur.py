@@ -105,7 +105,9 @@ def sum_of(parts: list[Float[Array, "rows columns"]]) -> Float[Array, "rows colu
 def _reflected(image: Float[Array, "h w c"], radius: int, axis: int) -> Float[Array, "..."]:
     # Written out once, and not computed again for each tap.
     width = [(radius, radius) if own == axis else (0, 0) for own in range(3)]
-    return jax.lax.optimization_barrier(jnp.pad(image, width, mode="reflect"))  # type: ignore[no-any-return]
+    padded: Float[Array, "..."] = jnp.pad(image, width, mode="reflect")
+    padded = jax.lax.optimization_barrier(padded)
+    return padded
 
 
 def motion_blur(

@@ -66,4 +66,5 @@ def blended(
     )
     for other in others:
         first = first + other
-    return first  # type: ignore[no-any-return]
+    total: Float[Array, "..."] = first
+    return total

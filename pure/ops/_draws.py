@@ -16,7 +16,8 @@ def about(centre: float, reach: Float[Array, ""], *, key: PRNGKeyArray) -> Float
 def between(bounds: Float[Array, "2"], *, key: PRNGKeyArray) -> Float[Array, ""]:
     """A number from the first to the second."""
     low, high = bounds
-    return low + (high - low) * jax.random.uniform(key, (), bounds.dtype)  # type: ignore[no-any-return]
+    drawn: Float[Array, ""] = low + (high - low) * jax.random.uniform(key, (), bounds.dtype)
+    return drawn
 
 
 def ranks(draws: Float[Array, " things"]) -> Int32[Array, " things"]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from ._arguments import checked, image_of, known, like
 from ._chance import happens
 from ._pixels import PerChannel, for_channels
@@ -72,6 +73,7 @@ def coarse_dropout(
 
     **Errors:** those of `erase`; ValueError for a size that is larger than the image.
     """
+    check_key("key", key)
     given = image_of("coarse_dropout", image, exact=True)
     filling = _filling("coarse_dropout", value, given)
     count, (height, width) = whole("holes", holes, least=0), size_of(size)
@@ -103,6 +105,7 @@ def random_erase(
 
     **Errors:** those of `erase`.
     """
+    check_key("key", key)
     given = image_of("random_erase", image, exact=True)
     filling = _filling("random_erase", value, given)
     rows, columns, _ = given.shape

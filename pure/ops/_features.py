@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from .._text import spec_text
 from ._arguments import certain, checked, known, like
 from ._kinds import check_rate, count_of, floats_of, integers_of
@@ -16,14 +17,15 @@ from ._kinds import check_rate, count_of, floats_of, integers_of
 def one_hot(labels: Integer[ArrayLike, "*labels"], classes: int) -> Float[Array, "*labels classes"]:
     """One where the label is, zero elsewhere, along a new last axis.
 
-    A label below 0 or from `classes` on has zeros alone, and is an error under checkify.
+    A label below 0 or from `classes` on is refused outside of a trace and under `checking()`, and
+    has zeros alone elsewhere.
     """
     value = integers_of("one_hot", labels)
     count = count_of("classes", classes)
     first, last = (jnp.min(value), jnp.max(value)) if value.size else (jnp.asarray(0),) * 2
     checked(
         (first >= 0) & (last < count),
-        f"one_hot: labels from {{first}} to {{last}}, but classes = {count}",
+        f"one_hot takes labels from 0 to {count - 1} (classes={count}), not {{first}} to {{last}}.",
         first=first,
         last=last,
     )
@@ -42,7 +44,8 @@ def standardize(
     """
     value = floats_of("standardize", x)
     middle, spread = _against("mean", mean, value), _against("std", std, value)
-    checked(spread >= 0, "standardize: a deviation is below zero or NaN")
+    least = spread.min(initial=0)
+    checked(spread >= 0, "standardize takes a std of at least 0, not {std}.", std=least)
     return (value - middle) / jnp.where(spread == 0, jnp.ones_like(spread), spread)
 
 
@@ -58,7 +61,9 @@ def quantile_clip(
     """
     value = floats_of("quantile_clip", x)
     least, most = _against("low", low, value), _against("high", high, value)
-    checked(least <= most, "quantile_clip: a low bound is above its high one")
+    checked(
+        least <= most, "quantile_clip takes a low bound that is at most the high one; swap them."
+    )
     return jnp.clip(value, least, most)
 
 
@@ -66,6 +71,7 @@ def feature_dropout(
     x: Float[ArrayLike, "*features"], rate: Shaped[ArrayLike, ""], *, key: PRNGKeyArray
 ) -> Float[Array, "*features"]:
     """Each number set to zero with the probability `rate`; the others are not scaled."""
+    check_key("key", key)
     value = floats_of("feature_dropout", x)
     check_rate("feature_dropout", rate)
     kept = jax.random.uniform(key, value.shape) >= jnp.asarray(rate, jnp.float32)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int32, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from ._colour import turned
 from ._draws import ranks
 from ._pixels import colours_of, finished, number, planes, together
@@ -49,6 +50,7 @@ def color_jitter(
     **Errors:** TypeError for integers; ValueError for anything but an image of 1 or 3 channels,
     and for several numbers as a range.
     """
+    check_key("key", key)
     value, dtype = colours_of("color_jitter", image)
     given = (brightness, contrast, saturation, hue)
     drawn = jax.random.uniform(key, (2, len(given)), value.dtype)

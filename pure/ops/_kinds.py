@@ -52,9 +52,13 @@ def count_of(name: str, value: object, *, least: int = 1) -> int:
 
 
 def check_rate(function: str, rate: Shaped[ArrayLike, ""]) -> None:
-    """Look, under checkify, whether a probability is one."""
+    """Look whether a probability is one, where values are looked at."""
     given = jnp.asarray(rate)
-    checked((given >= 0) & (given <= 1), f"{function}: the rate is {{rate}}", rate=given)
+    checked(
+        (given >= 0) & (given <= 1),
+        f"{function} takes a rate from 0 to 1, not {{rate}}.",
+        rate=given,
+    )
 
 
 def _deep_enough(function: str, array: Shaped[Array, "..."], axes: int) -> Shaped[Array, "..."]:

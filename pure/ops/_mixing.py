@@ -9,9 +9,11 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, Key, PRNGKeyArray, PyTree, Shaped, UInt32
 
+from .._random._keys import check_key
 from .._text import listed, near, of_type, spec_text
 from ._arguments import checked, known
 
@@ -45,6 +47,7 @@ def mixup(
     **Errors:** TypeError for integers, which would be rounded or wrap; ValueError for a field that
     is not there, and an alpha that is not above 0.
     """
+    check_key("key", key)
     arrays = _mixable("mixup", batch, fields)
     rows = len(next(iter(arrays.values())))
     share = _shares("mixup", alpha, record_keys)
@@ -72,6 +75,7 @@ def cutmix(
     dtype they are; those with fewer, floating-point, are mixed. What is not told here is as for
     `mixup`. **Errors:** those of `mixup`; ValueError for images of different sizes, and for none.
     """
+    check_key("key", key)
     arrays = _found("cutmix", batch, fields)
     images = {name: array for name, array in arrays.items() if array.ndim > 2}
     others = {name: array for name, array in arrays.items() if array.ndim <= 2}
@@ -122,7 +126,7 @@ def symmetric_beta(key: PRNGKeyArray, alpha: Float[Array, ""]) -> Float[Array, "
     Bailey's Student t, "Polar generation of random variates with the t-distribution", Mathematics
     of Computation 1994, as Devroye turns it, "Random variate generation in one line of code", 1996.
     """
-    tiny = jnp.finfo(jnp.float32).tiny  # type: ignore[no-untyped-call]
+    tiny = float(np.finfo(np.float32).tiny)
     u, angle = jax.random.uniform(key, (2,), minval=tiny)
     cosine = jnp.cos(2 * jnp.pi * angle)
     log = jnp.log(u) / alpha

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from ._arguments import checked, image_of
 from ._pixels import finished, in_range, number, wide
 
@@ -26,6 +27,7 @@ def gaussian_noise(
     **Errors:** TypeError for integers; ValueError for anything but an image, and for several
     deviations.
     """
+    check_key("key", key)
     value = image_of("gaussian_noise", image)
     noise = _normal("gaussian_noise", std, wide(value), key)
     return finished(wide(value) + noise, value.dtype, clip)
@@ -42,6 +44,7 @@ def speckle(
 
     **Errors:** those of `gaussian_noise`.
     """
+    check_key("key", key)
     value = image_of("speckle", image)
     noise = _normal("speckle", std, wide(value), key)
     return finished(wide(value) * (1 + noise), value.dtype, clip)
@@ -66,6 +69,7 @@ def salt_and_pepper(
     **Errors:** TypeError for integers; ValueError for anything but an image, and for several
     amounts.
     """
+    check_key("key", key)
     value = image_of("salt_and_pepper", image)
     share = number("salt_and_pepper", "amount", amount, wide(value))
     checked(
@@ -93,6 +97,7 @@ def poisson_noise(
 
     **Errors:** TypeError for integers; ValueError for anything but an image, and for several peaks.
     """
+    check_key("key", key)
     value = image_of("poisson_noise", image)
     in_range("poisson_noise", value)
     photons = number("poisson_noise", "peak", peak, wide(value))

@@ -70,7 +70,7 @@ def for_channels(
 
 
 def in_range(function: str, image: Float[Array, "h w c"]) -> None:
-    """Refuse, under checkify, an image that is far from [0, 1], as one in 0 … 255 is."""
+    """Refuse, where values are looked at, an image far from [0, 1], as one in 0 … 255 is."""
     holds: Bool[Array, "h w c"] = (image > -0.5) & (image < 1.5)
     checked(~jnp.isnan(image), f"{function} takes an image in [0, 1], but was given NaN.")
     checked(

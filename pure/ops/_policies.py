@@ -122,7 +122,9 @@ def stepped(
         lambda image: _curve(image, step.operation, amount),
         lambda image: equalize(image),
     )
-    return choose(jnp.asarray(_FAMILY, jnp.int32)[step.operation], families, image)  # type: ignore[no-any-return]
+    family = jnp.asarray(_FAMILY, jnp.int32)[step.operation]
+    result: Float[Array, "h w c"] = choose(family, families, image)
+    return result
 
 
 def matrix_of(step: Step, table: Table, size: tuple[int, int]) -> Float[Array, "3 3"]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from ._arguments import checked
+from ._draws import about, between
 from ._matrices import (
     Matrix,
     composed,
@@ -25,10 +26,7 @@ _TRIES = 10
 
 def within(limits: Float[Array, "..."], *, key: PRNGKeyArray) -> Float[Array, ""]:
     """Uniform between two limits (low, high), or from -limit to limit."""
-    if limits.ndim:
-        low, high = limits
-        return low + (high - low) * jax.random.uniform(key, (), limits.dtype)  # type: ignore[no-any-return]
-    return limits * jax.random.uniform(key, (), limits.dtype, -1.0)
+    return between(limits, key=key) if limits.ndim else about(0.0, limits, key=key)
 
 
 def quarters(*, key: PRNGKeyArray) -> Integer[Array, ""]:

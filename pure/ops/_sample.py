@@ -32,7 +32,8 @@ def judged(method: Method, mode: Mode) -> None:
 
 def precision_of(image: Shaped[Array, "..."]) -> jnp.dtype:
     """The dtype to compute in: single precision, for float64 double."""
-    return jnp.dtype(jnp.float64 if image.dtype == jnp.float64 else jnp.float32)  # type: ignore[no-any-return]
+    double: jnp.dtype = jnp.dtype(jnp.float64)
+    return double if image.dtype == double else jnp.dtype(jnp.float32)
 
 
 def sampled(

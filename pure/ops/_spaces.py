@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from ._chance import happens
 from ._pixels import colours_of, in_range, planes, together
 
@@ -132,6 +133,7 @@ def random_grayscale(
 
     **Errors:** those of `rgb_to_grayscale`.
     """
+    check_key("key", key)
     grey = rgb_to_grayscale(image, keep_channels=True)
     return jnp.where(happens(key, jnp.asarray(p)), grey, jnp.asarray(image))
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from ._kinds import check_rate, count_of, integers_of
 
 
@@ -31,6 +32,7 @@ def mask_tokens(
       the tokens of this record.
     - `keep`: tokens that are never chosen, such as those of padding.
     """
+    check_key("key", key)
     value = integers_of("mask_tokens", tokens)
     check_rate("mask_tokens", rate)
     choosing, kind, other = jax.random.split(key, 3)
@@ -55,6 +57,7 @@ def replace_tokens(
 ) -> Integer[Array, "*length"]:
     """The tokens, each with the probability `rate` replaced by one drawn from 0 to
     `vocabulary - 1`, which may be the same."""
+    check_key("key", key)
     value = integers_of("replace_tokens", tokens)
     check_rate("replace_tokens", rate)
     choosing, other = jax.random.split(key)

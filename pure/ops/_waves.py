@@ -12,6 +12,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
+from .._random._keys import check_key
 from .._text import valued
 from ._arguments import checked, like
 from ._kinds import count_of, floats_of
@@ -37,6 +38,7 @@ def noise_at_snr(
 
     The ratio is that of this draw, exactly, over the whole record. Silence stays silence.
     """
+    check_key("key", key)
     value = floats_of("noise_at_snr", wave, axes=1)
     noise = jax.random.normal(key, value.shape, value.dtype)
     ratio = jnp.mean(value**2) / jnp.mean(noise**2)
@@ -181,7 +183,9 @@ def _bank(
     rise = (bins - corners[:-2, None]) / np.diff(corners)[:-1, None]
     fall = (corners[2:, None] - bins) / np.diff(corners)[1:, None]
     triangles = np.maximum(0, np.minimum(rise, fall))
-    return triangles * (2 / (corners[2:] - corners[:-2]))[:, None] if normalized else triangles  # type: ignore[no-any-return]
+    areas = (corners[2:] - corners[:-2])[:, None] / 2
+    filters: Float[np.ndarray, "bands bins"] = triangles / areas if normalized else triangles
+    return filters
 
 
 # Slaney's scale: 3 mels for 200 Hz up to 1 kHz, then 27 for each factor of 6.4.

@@ -234,16 +234,24 @@ def test_a_window_is_a_slice_and_none_leaves_its_series() -> None:
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [
-        (lambda x: ops.one_hot(x, 3), [np.array([1, 3])], "one_hot: labels from 1 to 3, but clas"),
-        (lambda x: ops.one_hot(x, 3), [np.array([-1])], "one_hot: labels from -1 to -1, but cla"),
+        (lambda x: ops.one_hot(x, 3), [np.array([1, 3])], "one_hot takes labels from 0 to 2"),
+        (lambda x: ops.one_hot(x, 3), [np.array([-1])], "one_hot takes labels from 0 to 2"),
         (
             lambda r: ops.feature_dropout(WAVE, r, key=KEY),
             [1.5],
-            "feature_dropout: the rate is 1.5",
+            "feature_dropout takes a rate from 0 to 1, not 1.5",
         ),
-        (lambda r: ops.replace_tokens(TOKENS, r, 9, key=KEY), [-0.5], "replace_tokens: the rate"),
-        (lambda s: ops.standardize(WAVE, 0, s), [-1.0], "standardize: a deviation is below zero"),
-        (lambda s: ops.quantile_clip(WAVE, s, 0), [1.0], "quantile_clip: a low bound is above it"),
+        (
+            lambda r: ops.replace_tokens(TOKENS, r, 9, key=KEY),
+            [-0.5],
+            "replace_tokens takes a rate",
+        ),
+        (
+            lambda s: ops.standardize(WAVE, 0, s),
+            [-1.0],
+            "standardize takes a std of at least 0, not -1",
+        ),
+        (lambda s: ops.quantile_clip(WAVE, s, 0), [1.0], "quantile_clip takes a low bound"),
         (lambda s: ops.gain(WAVE, s), [np.nan], "decibels are nan"),
     ],
 )

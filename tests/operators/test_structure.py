@@ -50,7 +50,7 @@ def test_labels_become_one_hot() -> None:
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (op.OneHot("y", 5), "one_hot: labels from 5 to 5, but classes = 5"),
+        (op.OneHot("y", 5), "one_hot takes labels from 0 to 4 (classes=5), not 5 to 5"),
         (op.Cast({"w": "uint8"}), "cast: a number is not from 0 to 255"),
     ],
 )
