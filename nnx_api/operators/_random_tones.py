@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from dagrax.pure import internal, ops
 
 from .._element import Element, OperatorModule
-from ._fields import Kind, changed, declared
+from ._fields import Kind, declared
 from ._magnitudes import flag, magnitude
+from ._tones import adjusted
 
 
 class RandomBrightness(OperatorModule):
@@ -38,10 +39,7 @@ class RandomBrightness(OperatorModule):
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         delta = internal.about(0.0, self.range[...], key=key)
 
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_brightness(value, delta, clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_brightness, delta, self.clip, self.fields)
 
 
 class RandomContrast(OperatorModule):
@@ -66,10 +64,7 @@ class RandomContrast(OperatorModule):
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         factor = internal.about(1.0, self.range[...], key=key)
 
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_contrast(value, factor, clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_contrast, factor, self.clip, self.fields)
 
 
 class RandomSaturation(OperatorModule):
@@ -94,10 +89,7 @@ class RandomSaturation(OperatorModule):
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         factor = internal.about(1.0, self.range[...], key=key)
 
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_saturation(value, factor, clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_saturation, factor, self.clip, self.fields)
 
 
 class RandomHue(OperatorModule):
@@ -122,10 +114,7 @@ class RandomHue(OperatorModule):
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         turn = internal.about(0.0, self.range[...], key=key)
 
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_hue(value, turn, clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_hue, turn, self.clip, self.fields)
 
 
 class RandomGamma(OperatorModule):
@@ -150,10 +139,7 @@ class RandomGamma(OperatorModule):
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         gamma = internal.about(1.0, self.range[...], key=key)
 
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_gamma(value, gamma, clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_gamma, gamma, self.clip, self.fields)
 
 
 class RandomSharpness(OperatorModule):
@@ -178,7 +164,4 @@ class RandomSharpness(OperatorModule):
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         factor = internal.about(1.0, self.range[...], key=key)
 
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_sharpness(value, factor, clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_sharpness, factor, self.clip, self.fields)

@@ -1,9 +1,10 @@
 """The tone and colour of images, adjusted by a strength that is learnable.
 
-Each has a function in `dagrax.pure.ops`; its kin in `_random_tones` draw their strengths.
+Each has a function in `dagrax.pure.ops`; its kin in `_random_tones` draw their strengths. What
+all of them do with theirs is `adjusted`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flax import nnx
 from jax.typing import ArrayLike
@@ -12,8 +13,24 @@ from jaxtyping import Array, Float, Shaped
 from dagrax.pure import ops
 
 from .._element import Element, OperatorModule
-from ._fields import Kind, changed, declared
+from ._fields import Fields, Kind, changed, declared
 from ._magnitudes import flag, magnitude
+
+
+def adjusted(
+    operator: OperatorModule,
+    element: Element,
+    function: Callable[..., Shaped[Array, "..."]],
+    strength: Float[Array, ""],
+    clip: bool,
+    fields: Fields | None,
+) -> Element:
+    """The element with its images adjusted by `function(image, strength, clip=clip)`."""
+
+    def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        return function(value, strength, clip=clip)
+
+    return changed(operator, element, {"image": image}, fields)
 
 
 class Brightness(OperatorModule):
@@ -35,10 +52,9 @@ class Brightness(OperatorModule):
         self.fields, self.clip = declared(fields), flag("clip", clip)
 
     def apply(self, element: Element) -> Element:
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_brightness(value, self.delta[...], clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(
+            self, element, ops.adjust_brightness, self.delta[...], self.clip, self.fields
+        )
 
 
 class Contrast(OperatorModule):
@@ -60,10 +76,9 @@ class Contrast(OperatorModule):
         self.fields, self.clip = declared(fields), flag("clip", clip)
 
     def apply(self, element: Element) -> Element:
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_contrast(value, self.factor[...], clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(
+            self, element, ops.adjust_contrast, self.factor[...], self.clip, self.fields
+        )
 
 
 class Saturation(OperatorModule):
@@ -85,10 +100,9 @@ class Saturation(OperatorModule):
         self.fields, self.clip = declared(fields), flag("clip", clip)
 
     def apply(self, element: Element) -> Element:
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_saturation(value, self.factor[...], clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(
+            self, element, ops.adjust_saturation, self.factor[...], self.clip, self.fields
+        )
 
 
 class Hue(OperatorModule):
@@ -110,10 +124,7 @@ class Hue(OperatorModule):
         self.fields, self.clip = declared(fields), flag("clip", clip)
 
     def apply(self, element: Element) -> Element:
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_hue(value, self.turn[...], clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_hue, self.turn[...], self.clip, self.fields)
 
 
 class Gamma(OperatorModule):
@@ -135,10 +146,7 @@ class Gamma(OperatorModule):
         self.fields, self.clip = declared(fields), flag("clip", clip)
 
     def apply(self, element: Element) -> Element:
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_gamma(value, self.gamma[...], clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(self, element, ops.adjust_gamma, self.gamma[...], self.clip, self.fields)
 
 
 class Sharpness(OperatorModule):
@@ -160,7 +168,6 @@ class Sharpness(OperatorModule):
         self.fields, self.clip = declared(fields), flag("clip", clip)
 
     def apply(self, element: Element) -> Element:
-        def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return ops.adjust_sharpness(value, self.factor[...], clip=self.clip)
-
-        return changed(self, element, {"image": image}, self.fields)
+        return adjusted(
+            self, element, ops.adjust_sharpness, self.factor[...], self.clip, self.fields
+        )

@@ -11,8 +11,8 @@ from ._arguments import checked
 
 
 def cast(value: Shaped[ArrayLike, "..."], dtype: DTypeLike) -> Shaped[Array, "..."]:
-    """The value in another dtype. What does not fit into integers is refused where values are looked
-    at, and wraps elsewhere."""
+    """The value in another dtype. What does not fit into integers is refused where values are
+    looked at, and wraps elsewhere."""
     array = jnp.asarray(value)
     if jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(array.dtype, jnp.bool_):
         ends = jnp.iinfo(dtype)  # type: ignore[no-untyped-call]
