@@ -1,0 +1,11 @@
+"""Records larger than memory: sources that are read on the host, and the thread that reads ahead.
+
+    source = host.DiskSource({"image": "images.npy", "label": "labels"})    # files and folders
+    stream = dp.Stream(source, dp.Shuffled(key), batch_size=256)            # as over arrays
+    cursor, carry, ys = host.scan(body, carry, pipeline, stream, cursor, key=key, length=100)
+
+The one room of the core with side effects: files are read here, and threads run.
+"""
+
+# isort: off
+from ._source import AbstractHostSource as AbstractHostSource
