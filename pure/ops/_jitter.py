@@ -65,6 +65,8 @@ def color_jitter(
     absent = jnp.array([own is None for own in given])
     order = ranks(jnp.where(absent, 2, drawn[1]))
     places = jnp.arange(sum(own is not None for own in given[:3]), dtype=jnp.int32)
+    if saturation is None and hue is None:
+        return finished(_toned(value, _sums(moves, order, places, clip)), dtype, clip)
     channels = planes(value)
     if hue is None:
         channels = _summed(channels, moves, order, places, clip)
@@ -77,6 +79,25 @@ def color_jitter(
     return finished(together(channels), dtype, clip)
 
 
+def _sums(
+    moves: Float[Array, "4"], order: Int32[Array, "4"], places: Int32[Array, " places"], clip: bool
+) -> _Sum:
+    here = order[None, :3] == places[:, None]
+    delta, contrast, saturation = jnp.where(here, moves[None, :3], 0).T
+    bound = jnp.where(here.any(1) & clip, 0, jnp.inf).astype(moves.dtype)
+    return _Sum(delta, contrast, saturation, bound)
+
+
+def _toned(image: Float[Array, "h w c"], sums: _Sum) -> Float[Array, "h w c"]:
+    # Without saturation only means cross pixels, and what stands before one costs less to compute
+    # again than to keep: a third less time on a CPU than a loop.
+    for place in range(sums.delta.shape[0]):
+        own = jax.tree.map(lambda values, place=place: values[place], sums)
+        more = own.contrast * (image - exact_mean(luma(planes(image))))
+        image = jnp.clip(image + (own.delta + more), -own.bound, 1 + own.bound)
+    return image
+
+
 def _summed(
     channels: Planes,
     moves: Float[Array, "4"],
@@ -86,10 +107,7 @@ def _summed(
 ) -> Planes:
     # A loop writes its channels out after each turn. Unrolled, XLA would fuse all of them, and
     # compute the earlier ones again for each of the means: ten times as long on a CPU.
-    here = order[None, :3] == places[:, None]
-    delta, contrast, saturation = jnp.where(here, moves[None, :3], 0).T
-    bound = jnp.where(here.any(1) & clip, 0, jnp.inf).astype(moves.dtype)
-    sums = _Sum(delta, contrast, saturation, bound)
+    sums = _sums(moves, order, places, clip)
     return jax.lax.scan(lambda now, own: (_sum(now, own), None), channels, sums)[0]
 
 
