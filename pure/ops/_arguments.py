@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Shaped
 
 from .._node import of_node
-from .._text import spec_text
+from .._text import spec_text, valued
 
 
 def image_of(
@@ -32,7 +32,7 @@ def image_of(
     that will do, any if there are none. **Errors:** TypeError for another dtype; ValueError for
     another rank, an image without pixels, or another number of channels.
     """
-    value = jnp.asarray(image)
+    value = numbers("image", image)
     given = spec_text(value)
     if value.ndim != 3:
         raise ValueError(
@@ -76,6 +76,14 @@ def _channels(given: int, expected: tuple[int, ...]) -> str:
     if given == 1:
         return f"repeat its own: jnp.repeat(image, {max(expected)}, axis=2)"
     return "pass one of them: image[..., :1]"
+
+
+def numbers(name: str, value: object) -> Shaped[Array, "..."]:
+    """What an argument holds, as an array of JAX. **Errors:** TypeError for what is no number."""
+    try:
+        return jnp.asarray(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(valued(name, value, "a number, or an array of them.")) from None
 
 
 def like(value: Shaped[ArrayLike, "..."], array: Shaped[Array, "..."]) -> Shaped[Array, "..."]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from ._arguments import image_of
+from ._arguments import image_of, numbers
 from ._chance import child_key
 from ._in_turn import Choose, in_turn
 from ._mixing import symmetric_beta
@@ -61,7 +61,7 @@ def augmented_mask(
     mask: Shaped[ArrayLike, "h w *c"], steps: Step, tables: Tables, fill: Fill
 ) -> Shaped[Array, "h w *c"]:
     """A mask that goes the way of its image."""
-    value = jnp.asarray(mask)
+    value = numbers("mask", mask)
     size = (value.shape[0], value.shape[1])
     for matrix in _matrices(steps, tables, size):
         value = warp_mask(value, matrix, mask_fill=fill)
@@ -72,7 +72,7 @@ def augmented_boxes(
     boxes: Float[ArrayLike, "n 4"], steps: Step, tables: Tables, size: tuple[int, int]
 ) -> Float[Array, "n 4"]:
     """Boxes that go the way of their image, which is of this size."""
-    value = jnp.asarray(boxes)
+    value = numbers("boxes", boxes)
     for matrix in _matrices(steps, tables, size):
         value = warp_boxes(value, matrix, size)
     return value
@@ -82,7 +82,7 @@ def augmented_points(
     points: Float[ArrayLike, "n 2"], steps: Step, tables: Tables, size: tuple[int, int]
 ) -> Float[Array, "n 2"]:
     """Points that go the way of their image, which is of this size."""
-    value = jnp.asarray(points)
+    value = numbers("points", points)
     for matrix in _matrices(steps, tables, size):
         value = warp_points(value, matrix)
     return value

@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
-from ._arguments import checked, image_of, known
+from ._arguments import checked, image_of, known, numbers
 from ._pixels import number, wide
 from ._whole import whole
 
@@ -50,7 +50,7 @@ def gaussian_radius(sigma: Shaped[ArrayLike, "..."], function: str = "gaussian_r
             f"{function} is given a traced sigma, from which no static radius follows; pass one "
             "that is far enough for all sigmas: radius=8 for sigmas up to 2."
         )
-    given = float(np.max(np.asarray(sigma)))
+    given = float(np.max(numbers("sigma", sigma)))
     if not 0 <= given < math.inf:
         raise ValueError(f"sigma is {given}; expected a number of at least 0.")
     return max(1, int(4 * given + 0.5))

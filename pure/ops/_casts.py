@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Shaped
 
-from ._arguments import checked
+from ._arguments import checked, numbers
 
 
 def cast(value: Shaped[ArrayLike, "..."], dtype: DTypeLike) -> Shaped[Array, "..."]:
     """The value in another dtype. What does not fit into integers is refused where values are
     looked at, and wraps elsewhere."""
-    array = jnp.asarray(value)
+    array = numbers("value", value)
     if jnp.issubdtype(dtype, jnp.integer) and not jnp.issubdtype(array.dtype, jnp.bool_):
         ends = jnp.iinfo(dtype)  # type: ignore[no-untyped-call]
         wide = array.astype(jnp.float32)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Integer, Shaped
 
 from .._text import spec_text, valued
-from ._arguments import certain, known
+from ._arguments import certain, known, numbers
 from ._sizes import Padding, Size, by, margins, size_of
 from ._targets import Fill, filling, picture_of
 
@@ -112,7 +112,7 @@ def fitting(function: str, image: Shaped[Array, "h w *c"], size: int | Size) -> 
 
 
 def _place(name: str, value: object) -> Shaped[Array, ""]:
-    array = jnp.asarray(value)
+    array = numbers(name, value)
     if not jnp.issubdtype(array.dtype, jnp.integer) or array.ndim:
         raise TypeError(valued(name, value, "a whole number of pixels."))
     return array

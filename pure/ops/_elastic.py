@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, Shaped
 
 from .._text import spec_text
-from ._arguments import image_of
+from ._arguments import image_of, numbers
 from ._crop import Mode
 from ._sample import Method, judged, sampled
 from ._targets import Fill, boxes_of, filling, mask_of, points_of
@@ -94,7 +94,7 @@ def _origins(
 
 
 def _field(function: str, displacement: Float[ArrayLike, "h w 2"]) -> Float[Array, "h w 2"]:
-    value = jnp.asarray(displacement)
+    value = numbers("displacement", displacement)
     floating = jnp.issubdtype(value.dtype, jnp.floating)
     if value.ndim != 3 or value.shape[2] != 2 or not floating:
         raise ValueError(

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
 from .._random._keys import check_key
-from ._arguments import checked, image_of, known, like
+from ._arguments import checked, image_of, known, like, numbers
 from ._chance import happens
 from ._pixels import PerChannel, for_channels
 from ._sizes import Size, size_of
@@ -46,7 +46,7 @@ def erase(
 def _within(
     name: str, start: Shaped[ArrayLike, ""], length: int, whole_length: int
 ) -> Bool[Array, " places"]:
-    first = jnp.asarray(start)
+    first = numbers(name, start)
     holds = (first >= 0) & (first + length <= whole_length)
     text = (
         f"erase takes a rectangle within the image, but {name} is {{start}}, of {length} pixels, "

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
 from .._random._keys import check_key
 from .._text import spec_text
-from ._arguments import certain, checked, known, like
+from ._arguments import certain, checked, known, like, numbers
 from ._kinds import check_rate, count_of, floats_of, integers_of
 
 
@@ -86,7 +86,7 @@ def window(
     **Errors:** ValueError for a window that leaves the series; where `start` is traced, an error at
     run time.
     """
-    value = jnp.asarray(series)
+    value = numbers("series", series)
     count = count_of("length", length)
     if not value.ndim or count > value.shape[0]:
         raise ValueError(f"length is {count}, but the series is {spec_text(value)}; take fewer.")
@@ -105,7 +105,7 @@ def _against(
     name: str, number: Shaped[ArrayLike, "..."], value: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """A number, or one for each of the last axes, as an array of the value's shape."""
-    given = like(number, value)
+    given = like(numbers(name, number), value)
     if given.ndim > value.ndim or any(
         own not in (1, size)
         for own, size in zip(given.shape[::-1], value.shape[::-1], strict=False)
@@ -119,5 +119,5 @@ def _against(
 
 def as_floats(x: Shaped[ArrayLike, "..."]) -> Float[Array, "..."]:
     """Floats as they are, other numbers as float32."""
-    value = jnp.asarray(x)
+    value = numbers("x", x)
     return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32)

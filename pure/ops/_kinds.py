@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, Shaped
 
 from .._text import spec_text, valued
-from ._arguments import checked
+from ._arguments import checked, numbers
 
 
 def floats_of(
@@ -18,7 +18,7 @@ def floats_of(
 ) -> Float[Array, "..."]:
     """The value as floats of JAX. **Errors:** TypeError for another dtype, ValueError for fewer
     than so many axes."""
-    array = jnp.asarray(value)
+    array = numbers(function, value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"{function} takes floats, but was given {spec_text(array)}; cast it before: "
@@ -32,7 +32,7 @@ def integers_of(
 ) -> Integer[Array, "..."]:
     """The value as integers of JAX. **Errors:** TypeError for another dtype, ValueError for fewer
     than so many axes."""
-    array = jnp.asarray(value)
+    array = numbers(function, value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
             f"{function} takes integers, but was given {spec_text(array)}; cast it before: "
@@ -53,7 +53,7 @@ def count_of(name: str, value: object, *, least: int = 1) -> int:
 
 def check_rate(function: str, rate: Shaped[ArrayLike, ""]) -> None:
     """Look whether a probability is one, where values are looked at."""
-    given = jnp.asarray(rate)
+    given = numbers("rate", rate)
     checked(
         (given >= 0) & (given <= 1),
         f"{function} takes a rate from 0 to 1, not {{rate}}.",

@@ -7,13 +7,12 @@ sampled here.
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from .._text import spec_text
+from ._arguments import checked, numbers
 from ._sizes import Margins, Size, size_of
 
 Matrix: TypeAlias = Float[Array, "3 3"]
@@ -23,7 +22,7 @@ Number: TypeAlias = Shaped[ArrayLike, ""]
 
 def translation(dx: Number, dy: Number) -> Matrix:
     """Moves points right by `dx` and down by `dy` pixels."""
-    return _matrix((1, 0, dx), (0, 1, dy), (0, 0, 1))
+    return _matrix((1, 0, numbers("dx", dx)), (0, 1, numbers("dy", dy)), (0, 0, 1))
 
 
 def rotation(degrees: Number, size: int | Size) -> Matrix:
@@ -31,7 +30,7 @@ def rotation(degrees: Number, size: int | Size) -> Matrix:
 
     A multiple of 90 degrees is exact.
     """
-    (turned,) = _floats(degrees)
+    (turned,) = _floats(numbers("degrees", degrees))
     quarters = jnp.round(turned / 90)
     rest = jnp.deg2rad(turned - 90 * quarters)  # 0 for a quarter turn, whose cosine is then 0
     cosine, sine = jnp.cos(rest), jnp.sin(rest)
@@ -43,18 +42,23 @@ def rotation(degrees: Number, size: int | Size) -> Matrix:
 
 def scaling(sx: Number, sy: Number, size: int | Size) -> Matrix:
     """Scales by `sx` and `sy` about the centre of an image of `size` (h, w); above 1 enlarges."""
-    return about_centre(sx, 0, 0, sy, size_of(size))
+    return about_centre(numbers("sx", sx), 0, 0, numbers("sy", sy), size_of(size))
 
 
 def shear(x_degrees: Number, y_degrees: Number, size: int | Size) -> Matrix:
     """[[1, tan x], [tan y, 1]] about the centre of an image of `size` (h, w)."""
-    x, y = (jnp.tan(jnp.deg2rad(degrees)) for degrees in _floats(x_degrees, y_degrees))
+    degrees = _floats(numbers("x_degrees", x_degrees), numbers("y_degrees", y_degrees))
+    x, y = (jnp.tan(jnp.deg2rad(angle)) for angle in degrees)
     return about_centre(1, x, y, 1, size_of(size))
 
 
 def perspective(source_points: Points, target_points: Points) -> Matrix:
-    """The matrix that maps four points (x, y) to four others; no three of either in one line."""
-    source, target = (_corners(points) for points in (source_points, target_points))
+    """The matrix that maps four points (x, y) to four others.
+
+    **Errors:** ValueError for three points of either in one line, where values are looked at.
+    """
+    source = _corners("source_points", source_points)
+    target = _corners("target_points", target_points)
     mapped = composed(_from_square(target), adjugate(_from_square(source)))
     return mapped / mapped[2, 2]
 
@@ -132,11 +136,16 @@ def _matrix(*rows: tuple[Number, Number, Number]) -> Matrix:
     return jnp.stack([*_floats(*(entry for row in rows for entry in row))]).reshape(3, 3)
 
 
-def _corners(points: Points) -> Float[Array, "4 2"]:
-    rows = jnp.asarray(points) if isinstance(points, jax.Array) else jnp.asarray(np.asarray(points))
+def _corners(name: str, points: Points) -> Float[Array, "4 2"]:
+    rows = numbers(name, points)
     if rows.shape != (4, 2):
         raise ValueError(f"perspective maps four points (x, y), but was given {spec_text(rows)}.")
-    return rows if rows.dtype == jnp.float64 else rows.astype(jnp.float32)
+    (corners,) = _floats(rows)
+    sides = jnp.roll(corners, -1, 0) - corners
+    areas = sides[:, 0] * jnp.roll(sides, -1, 0)[:, 1] - sides[:, 1] * jnp.roll(sides, -1, 0)[:, 0]
+    message = f"perspective: three of the {name} lie in one line; move one of them."
+    checked(jnp.abs(areas).min() > 1e-6 * jnp.sum(sides**2), message)
+    return corners
 
 
 def _floats(*values: Shaped[ArrayLike, "..."]) -> Iterator[Float[Array, "..."]]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int32, Key, PRNGKeyArray, PyTree, Shap
 
 from .._random._keys import check_key
 from .._text import listed, near, of_type, spec_text
-from ._arguments import checked, known
+from ._arguments import checked, known, numbers
 
 Batch: TypeAlias = Mapping[str, PyTree]
 RecordKeys: TypeAlias = Key[Array, " batch"] | UInt32[Array, "batch words"]
@@ -49,9 +49,8 @@ def mixup(
     """
     check_key("key", key)
     arrays = _mixable("mixup", batch, fields)
-    rows = len(next(iter(arrays.values())))
-    share = _shares("mixup", alpha, record_keys)
-    partner = partners(key, _valid(batch, valid, rows))
+    share = _shares("mixup", alpha, _keys("mixup", record_keys, arrays))
+    partner = partners(key, _valid(batch, valid, len(share)))
     mixed = {name: _mixed(array, _of(partner, array), share) for name, array in arrays.items()}
     return {**batch, **_where_paired(partner, arrays, mixed)}
 
@@ -81,7 +80,7 @@ def cutmix(
     others = {name: array for name, array in arrays.items() if array.ndim <= 2}
     size = _size(images, arrays)
     _check_floats("cutmix", others)
-    share = _shares("cutmix", alpha, record_keys)
+    share = _shares("cutmix", alpha, _keys("cutmix", record_keys, arrays))
     partner = partners(key, _valid(batch, valid, len(share)))
     inside = jax.vmap(lambda key, share: _rectangle(key, share, size))(record_keys, share)
     kept = 1 - jnp.mean(inside.astype(jnp.float32), axis=(1, 2))
@@ -109,7 +108,7 @@ def partners(key: PRNGKeyArray, valid: Bool[Array, " batch"]) -> Int32[Array, " 
 def _shares(
     function: str, alpha: Shaped[ArrayLike, ""], record_keys: RecordKeys
 ) -> Float[Array, " batch"]:
-    number = jnp.asarray(alpha).astype(jnp.float32)
+    number = numbers("alpha", alpha).astype(jnp.float32)
     if known(number) and not number > 0:
         raise ValueError(f"{function}: alpha is {alpha}; expected a number above 0.")
     checked(number > 0, f"{function}: alpha is {{alpha}}; expected above 0", alpha=number)
@@ -213,6 +212,21 @@ def _found(function: str, batch: Batch, fields: Collection[str]) -> dict[str, Sh
         if not array.ndim:
             raise ValueError(f"{function} mixes records, but `{name}` is {spec_text(array)}.")
     return arrays
+
+
+def _keys(function: str, record_keys: RecordKeys, arrays: Batch) -> RecordKeys:
+    check_key("record_keys", record_keys)
+    rows = {name: len(array) for name, array in arrays.items()}
+    if len({*rows.values()}) > 1:
+        given = ", ".join(f"`{name}` has {count}" for name, count in rows.items())
+        raise ValueError(f"{function} mixes records, as many in each field, but {given}.")
+    count = next(iter(rows.values()))
+    if record_keys.shape[:1] != (count,):
+        raise ValueError(
+            f"{function} takes one of the record_keys for each of the {count} records, but was "
+            f"given {spec_text(record_keys)}; write jax.random.split(key, {count})."
+        )
+    return record_keys
 
 
 def _check_floats(function: str, arrays: Batch) -> None:

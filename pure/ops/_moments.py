@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
-from ._arguments import like
+from ._arguments import like, numbers
 from ._features import standardize
 
 
@@ -54,7 +54,7 @@ def moments(
       feature; `()` for one of all.
     - `valid`: which rows count; fill does not.
     """
-    value = jnp.asarray(batch).astype(jnp.float32)
+    value = numbers("batch", batch).astype(jnp.float32)
     own = _own(value.ndim - 1, axes)
     over = [axis for axis in range(value.ndim)[:0:-1] if axis - 1 not in own]
     rows = jnp.ones(value.shape[0], bool) if valid is None else jnp.asarray(valid)

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
 from .._text import spec_text
-from ._arguments import checked, image_of, like
+from ._arguments import checked, image_of, like, numbers
 
 PerChannel: TypeAlias = Shaped[ArrayLike, "..."] | tuple[float | int, ...] | list[float | int]
 COLOURS = (1, 3)
@@ -45,8 +45,9 @@ def number(
         raise ValueError(
             f"{function} takes one number as {name}, but was given {spec_text(value)}."
         )
-    checked(~jnp.isnan(like(value, image)), f"{function} was given NaN as {name}.")
-    return like(value, image)
+    own = like(numbers(name, value), image)
+    checked(~jnp.isnan(own), f"{function} was given NaN as {name}.")
+    return own
 
 
 def for_channels(
@@ -59,7 +60,7 @@ def for_channels(
 
     **Errors:** ValueError for another number of them.
     """
-    array = like(jnp.asarray(value), image)
+    array = like(numbers(name, value), image)
     channels = image.shape[2]
     if array.shape not in ((), (1,), (channels,)):
         raise ValueError(

@@ -12,14 +12,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Shaped
 
 from .._text import spec_text
-from ._arguments import image_of, known, like
+from ._arguments import image_of, known, like, numbers
 
 Fill: TypeAlias = Shaped[ArrayLike, "..."] | Sequence[object]
 
 
 def mask_of(function: str, mask: Shaped[ArrayLike, "h w *c"]) -> Shaped[Array, "h w *c"]:
     """The mask as an array of JAX. **Errors:** TypeError for floats; ValueError for other ranks."""
-    value = jnp.asarray(mask)
+    value = numbers("mask", mask)
     given = spec_text(value)
     if not _is_whole(value):
         raise TypeError(
@@ -36,7 +36,7 @@ def mask_of(function: str, mask: Shaped[ArrayLike, "h w *c"]) -> Shaped[Array, "
 
 def picture_of(function: str, image: Shaped[ArrayLike, "h w *c"]) -> Shaped[Array, "h w *c"]:
     """An image or a mask, for a function that moves pixels and never mixes them."""
-    value = jnp.asarray(image)
+    value = numbers("image", image)
     if _is_whole(value) and (value.dtype != jnp.uint8 or value.ndim == 2):
         return mask_of(function, value)
     return image_of(function, value, exact=True)
@@ -56,7 +56,7 @@ def rows_of(
     function: str, rows: Shaped[ArrayLike, "n columns"], name: str, columns: tuple[str, ...]
 ) -> Shaped[Array, "n columns"]:
     """Rows of floats. **Errors:** TypeError for integers, ValueError for another shape."""
-    value = jnp.asarray(rows)
+    value = numbers(name, rows)
     given = spec_text(value)
     if value.ndim != 2 or value.shape[1] != len(columns):
         raise ValueError(
@@ -76,7 +76,7 @@ def filling(name: str, fill: Fill, image: Shaped[Array, "h w *c"]) -> Shaped[Arr
 
     **Errors:** ValueError for another count, and for a number that whole pixels cannot hold.
     """
-    value = jnp.asarray(np.asarray(fill) if known(fill) else fill)
+    value = numbers(name, fill)
     channels = image.shape[2:]
     if value.shape not in ((), channels):
         raise ValueError(

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from .._text import spec_text
-from ._arguments import image_of
+from ._arguments import image_of, numbers
 from ._crop import Mode
 from ._matrices import Matrix, Number, adjugate, rotation
 from ._sample import Method, judged, sampled
@@ -132,7 +132,7 @@ def _mapped(
 
 
 def _matrix_of(function: str, matrix: Float[ArrayLike, "3 3"]) -> Matrix:
-    value = jnp.asarray(matrix)
+    value = numbers("matrix", matrix)
     if value.shape != (3, 3) or not jnp.issubdtype(value.dtype, jnp.floating):
         raise ValueError(
             f"{function} takes a 3x3 matrix of floats, but was given {spec_text(value)}; make "

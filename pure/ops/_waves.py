@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
 from .._random._keys import check_key
 from .._text import valued
-from ._arguments import checked, like
+from ._arguments import checked, like, numbers
 from ._kinds import count_of, floats_of
 
 MelScale: TypeAlias = Literal["htk", "slaney"]
@@ -55,8 +55,8 @@ def time_shift(
     What is shifted out is lost. `samples` may be traced. **Errors:** TypeError for samples that are
     no integer.
     """
-    value = jnp.asarray(wave)
-    shift = jnp.asarray(samples)
+    value = numbers("wave", wave)
+    shift = numbers("samples", samples)
     if not jnp.issubdtype(shift.dtype, jnp.integer):
         raise TypeError(valued("samples", samples, "a whole number of samples."))
     length = value.shape[-1]
@@ -137,7 +137,7 @@ def mel_spectrogram(
 
 
 def _amplitude(decibels: Shaped[ArrayLike, ""]) -> Shaped[Array, ""]:
-    given = jnp.asarray(decibels).astype(jnp.float32)
+    given = numbers("decibels", decibels).astype(jnp.float32)
     checked(jnp.isfinite(given), "decibels are {decibels}", decibels=given)
     return 10 ** (given / 20)
 
