@@ -140,6 +140,7 @@ def geometry() -> list[Row]:
         "augmax": augmax("HorizontalFlip"),
     }
     crop, affine = op.RandomCrop(64, padding=4), affine_warp()
+    motions = [op.RandomFlip(), op.RandomRotation(15.0), op.RandomTranslation(0.1, 0.1)]
     elastic = {"dm-pix": pix("elastic_deformation", 8.0, 4.0, random=True)}
     return [
         drawn("RandomFlip", op.RandomFlip(0.5), hand.flip, **flips),
@@ -162,11 +163,13 @@ def geometry() -> list[Row]:
             part(hand.rotation, degrees=15.0),
             augmax=augmax("Rotate", (-15, 15)),
         ),
+        drawn("RandomTranslation", op.RandomTranslation(0.1, 0.1), hand.translation),
         drawn("RandomAffine", affine, hand.affine),
         drawn("RandomAffine at 224", affine, hand.affine, shape=LARGE),
         drawn(
             "RandomPerspective", op.RandomPerspective(0.4), part(hand.perspective, distortion=0.4)
         ),
+        drawn("Warp of a flip, a turn and a move", op.Warp(motions), hand.turned_and_moved),
         drawn(
             "RandomElastic",
             op.RandomElastic(8.0, 4.0),
@@ -190,6 +193,12 @@ def records() -> list[Row]:
             **wave,
         ),
         same("spectrogram", ops.spectrogram, hand.frames, **wave),
+        same(
+            "mel_spectrogram",
+            lambda x: ops.mel_spectrogram(x, 16_000, 64),
+            lambda x: hand.mel_frames(x, 16_000, 64),
+            **wave,
+        ),
         drawn("mask_tokens", masked, hand.masked, shape=TOKENS),
         same(
             "one_hot",
@@ -232,6 +241,8 @@ def chains() -> list[Row]:
             for shape in ((128, 32, 32, 3), LARGE)
         ],
         drawn("RandAugment at 224", op.RandAugment(), hand.rand_augment, shape=LARGE),
+        drawn("TrivialAugment", op.TrivialAugment(), hand.operated),
+        drawn("AugMix", op.AugMix(), hand.aug_mix),
         drawn("mixup, cutmix", mixed, lambda x, k: hand.cutmix(hand.mixup(x, k), k)),
     ]
 

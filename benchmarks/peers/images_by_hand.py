@@ -241,6 +241,23 @@ def rotation(x: Any, key: Any, degrees: float) -> Any:
     return warped(x, centred(jnp.array([[cosine, sine], [-sine, cosine]]), x.shape))
 
 
+def translation(x: Any, key: Any) -> Any:
+    move = jax.random.uniform(key, (2,), minval=-0.1, maxval=0.1) * jnp.array(x.shape[1::-1])
+    return warped(x, jnp.eye(3).at[:2, 2].add(-move))
+
+
+def turned_and_moved(x: Any, key: Any) -> Any:
+    """A flip, a turn and a move as one matrix."""
+    keys = jax.random.split(key, 3)
+    turn = jnp.deg2rad(uniform(keys[0], -15.0, 15.0))
+    cosine, sine = jnp.cos(turn), jnp.sin(turn)
+    side = jnp.where(jax.random.bernoulli(keys[1]), -1.0, 1.0)
+    matrix = jnp.array([[side, 0], [0, 1.0]]) @ jnp.array([[cosine, sine], [-sine, cosine]])
+    move = jax.random.uniform(keys[2], (2,), minval=-0.1, maxval=0.1) * jnp.array(x.shape[1::-1])
+    whole = centred(matrix, x.shape)
+    return warped(x, whole.at[:2, 2].add(-whole[:2, :2] @ move))
+
+
 def affine(x: Any, key: Any) -> Any:
     turn, scale, shear, right, down = jax.random.uniform(key, (5,), minval=-1)
     turn, shear = jnp.deg2rad(15 * turn), jnp.tan(jnp.deg2rad(5 * shear))
@@ -307,6 +324,16 @@ def frames(x: Any) -> Any:
     return (jnp.abs(jnp.fft.rfft(x[at] * window)) ** 2).T
 
 
+def mel_frames(x: Any, rate: int, bands: int) -> Any:
+    """The power of each frame by triangles, evenly spaced on the mel scale."""
+    ends = 2595 * jnp.log10(1 + jnp.array([0.0, rate / 2]) / 700)
+    centres = 700 * (10 ** (jnp.linspace(*ends, bands + 2) / 2595) - 1)
+    bins = jnp.arange(201) * rate / 400
+    rising = (bins - centres[:-2, None]) / (centres[1:-1] - centres[:-2])[:, None]
+    falling = (centres[2:, None] - bins) / (centres[2:] - centres[1:-1])[:, None]
+    return jnp.maximum(jnp.minimum(rising, falling), 0) @ frames(x)
+
+
 def masked(x: Any, key: Any) -> Any:
     one, two, three = jax.random.split(key, 3)
     chosen, part = jax.random.uniform(one, x.shape) < 0.15, jax.random.uniform(two, x.shape)
@@ -366,28 +393,48 @@ def cutmix(x: Any, keys: Any) -> Any:
 
 
 def rand_augment(x: Any, key: Any) -> Any:
-    """Two of fourteen operations: under `vmap` a switch computes all of them for each record."""
+    """Two of fourteen operations."""
     for own in jax.random.split(key):
-        which, turn = jax.random.split(own)
-        sign = jnp.where(jax.random.bernoulli(turn), 1.0, -1.0)
-        angle = jnp.deg2rad(9.0) * sign
-        turning = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
-        shear, pixels, blend = 0.09 * sign, 0.136 * x.shape[0] * sign, 1 + 0.27 * sign
-        operations: Sequence[Callable[[Any], Any]] = (
-            lambda x: x,
-            lambda x, s=shear: warped(x, jnp.eye(3).at[0, 1].set(-s)),
-            lambda x, s=shear: warped(x, jnp.eye(3).at[1, 0].set(-s)),
-            lambda x, p=pixels: warped(x, jnp.eye(3).at[0, 2].set(-p)),
-            lambda x, p=pixels: warped(x, jnp.eye(3).at[1, 2].set(-p)),
-            lambda x, t=turning: warped(x, centred(t, x.shape)),
-            lambda x, b=blend: clipped(x * b),
-            lambda x, b=blend: saturation(x, b),
-            lambda x, b=blend: contrast(x, b),
-            lambda x, b=blend: sharpness(x, b),
-            lambda x: posterize(x, 7),
-            lambda x: jnp.where(x >= 0.7, 1 - x, x),
-            autocontrast,
-            equalize,
-        )
-        x = jax.lax.switch(jax.random.randint(which, (), 0, 14), operations, x)
+        x = operated(x, own)
     return x
+
+
+def aug_mix(x: Any, key: Any) -> Any:
+    """An image mixed with three chains of one to three operations."""
+    for_parts, for_share, *chains = jax.random.split(key, 5)
+    parts = jax.random.dirichlet(for_parts, jnp.ones(3))
+    share = jax.random.beta(for_share, 1.0, 1.0)
+    mixed = jnp.zeros_like(x)
+    for part, own in zip(parts, chains, strict=True):
+        for_depth, *keys = jax.random.split(own, 4)
+        depth, changed = jax.random.randint(for_depth, (), 1, 4), x
+        for step, one in enumerate(keys):
+            changed = jnp.where(step < depth, operated(changed, one), changed)
+        mixed += part * changed
+    return (1 - share) * x + share * mixed
+
+
+def operated(x: Any, key: Any) -> Any:
+    """One of fourteen operations: under `vmap` a switch computes all of them for each record."""
+    which, turn = jax.random.split(key)
+    sign = jnp.where(jax.random.bernoulli(turn), 1.0, -1.0)
+    angle = jnp.deg2rad(9.0) * sign
+    turning = jnp.array([[jnp.cos(angle), -jnp.sin(angle)], [jnp.sin(angle), jnp.cos(angle)]])
+    shear, pixels, blend = 0.09 * sign, 0.136 * x.shape[0] * sign, 1 + 0.27 * sign
+    operations: Sequence[Callable[[Any], Any]] = (
+        lambda x: x,
+        lambda x: warped(x, jnp.eye(3).at[0, 1].set(-shear)),
+        lambda x: warped(x, jnp.eye(3).at[1, 0].set(-shear)),
+        lambda x: warped(x, jnp.eye(3).at[0, 2].set(-pixels)),
+        lambda x: warped(x, jnp.eye(3).at[1, 2].set(-pixels)),
+        lambda x: warped(x, centred(turning, x.shape)),
+        lambda x: clipped(x * blend),
+        lambda x: saturation(x, blend),
+        lambda x: contrast(x, blend),
+        lambda x: sharpness(x, blend),
+        lambda x: posterize(x, 7),
+        lambda x: jnp.where(x >= 0.7, 1 - x, x),
+        autocontrast,
+        equalize,
+    )
+    return jax.lax.switch(jax.random.randint(which, (), 0, 14), operations, x)
