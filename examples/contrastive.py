@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     epochs = parser.parse_args().epochs
     start = time.perf_counter()
-    images, label = load_digits(return_X_y=True)
+    images, label = map(np.asarray, load_digits(return_X_y=True))
     image = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
 
     def view() -> list[OperatorModule]:

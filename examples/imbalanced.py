@@ -33,7 +33,7 @@ Data = dict[str, np.ndarray]
 
 def skewed() -> tuple[Data, Data]:
     """Records to train on, of each digit half as many as of the one before; and to test on."""
-    images, label = load_digits(return_X_y=True)
+    images, label = map(np.asarray, load_digits(return_X_y=True))
     image = (images / 16).astype(np.float32)
     test = np.arange(len(label)) % 3 == 0
     kept = [

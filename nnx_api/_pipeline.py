@@ -17,6 +17,7 @@ from dagrax.pure import internal
 from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
 from ._core._module import In, Modules, Out, PipelineCore, Stage, placed
+from ._core._whole import whole
 from ._iterator import EpochIterator
 from ._loops import Loops
 from ._nodes import nodes_of
@@ -256,6 +257,10 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         of a pipeline with another source, order, seed or graph. Arrays of immutable stages, such as
         an eqx.Module, cannot be set: they are left out."""
         return checkpoint(self)
+
+    def __whole__(self, state: Mapping[str, PyTree]) -> internal.Whole:
+        # What `dagrax.pure.host.Checkpoints` saves, and sets.
+        return whole(self, state)
 
     def describe(self) -> str:
         """A table of the nodes as they run: what each reads, is, and puts out."""

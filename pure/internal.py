@@ -37,6 +37,13 @@ from ._text import spec_text as spec_text
 from ._text import valued as valued
 from ._variants import differences as differences
 from ._variants import told_apart as told_apart
+from .host._arrays import Saved as Saved
+from .host._arrays import named as named
+from .host._arrays import refilled as refilled
+from .host._resumable import Whole as Whole
+from .host._resumable import check_holder as check_holder
+from .host._resumable import fill as fill
+from .host._resumable import policy as policy
 from .ops._arguments import checking as checking
 from .ops._arguments import known as known
 from .ops._augment import Tables as Tables

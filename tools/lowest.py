@@ -6,12 +6,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+EXTRAS = ("examples", "test", "bench", "checkpoints")
 LOWER_BOUND = re.compile(r"^([\w.-]+)(?:\[[\w,-]+\])?>=([\w.]+)$")
 
 
 def lowest(project: dict[str, Any]) -> list[str]:
-    """Each `name>=version` of the runtime and of the `examples`, `test` and `bench` extras."""
-    extras = [project["optional-dependencies"][name] for name in ("examples", "test", "bench")]
+    """Each `name>=version` of the runtime and of the extras that tests need."""
+    extras = [project["optional-dependencies"][name] for name in EXTRAS]
     requirements = [*project["dependencies"], *itertools.chain(*extras)]
     others = [r for r in requirements if not r.startswith(f"{project['name']}[")]
     unbounded = [r for r in others if not LOWER_BOUND.match(r)]

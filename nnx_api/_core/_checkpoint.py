@@ -27,7 +27,7 @@ def checkpoint(pipeline: PipelineCore[Any, Any]) -> nnx.State[Any, Any]:
     """Everything but the data and an order given, in arrays that no step will move and no call can
     take away."""
     flat = nnx.to_flat_state(nnx.state(pipeline, nnx.Not(nnx.Any(Records, Ordering))))
-    kept = [(path, _copied(leaf)) for path, leaf in flat if _can_be_set(pipeline, path, leaf)]
+    kept = [(path, _copied(leaf)) for path, leaf in flat if can_be_set(pipeline, path, leaf)]
     guard: list[tuple[Path, Any]] = []
     if not pipeline.cursor.is_traced:
         guard = [((GUARD,), Guard(as_words(digests(pipeline))))]
@@ -51,7 +51,7 @@ def _copy(x: object) -> object:
     return x.copy() if isinstance(x, jax.Array | np.ndarray) else x
 
 
-def _can_be_set(module: PyTree, path: Path, leaf: object) -> bool:
+def can_be_set(module: PyTree, path: Path, leaf: object) -> bool:
     held: Any = module
     for name in path if not isinstance(leaf, nnx.Variable) else ():
         if not isinstance(held, nnx.Pytree | dict | list):

@@ -9,3 +9,5 @@ The one room of the core with side effects: files are read here, and threads run
 
 # isort: off
 from ._source import AbstractHostSource as AbstractHostSource
+from ._checkpoints import Checkpoints as Checkpoints
+from ._resumable import Place as Place

@@ -1,0 +1,244 @@
+"""A run that goes on after a kill exactly where it was: saved, judged, restored whole or not.
+
+Each checkpoint says whose it is and what its arrays hold, by digests; it is asked before anything
+is set. How it is written is not known here, nor what a pipeline is.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import PyTree
+
+from .._flow._batching import Cursor
+from .._text import listed, of_type, spec_text, valued
+from ._arrays import Saved
+from ._digests import content, together
+from ._folder import Folder, Unreadable
+from ._resumable import Resumable, Whole
+
+_Answer = TypeVar("_Answer")
+_FORMAT = 1
+_DIGESTS = "digests"  # of the arrays, themselves an array: the JSON stays small
+
+
+class Checkpoints:
+    """Checkpoints of a run in a folder: the position, every array, and what they belong to.
+
+    - `directory`: the folder; it is made by the first `save`.
+    - `keep`: how many of the newest stay.
+    - `asynchronous`: whether `save` returns when the arrays are copied, and writes them meanwhile.
+
+    `save(step, pipeline, model=model, optimizer=optimizer)` writes one, and
+    `restore(pipeline, model=model, optimizer=optimizer)` sets the newest whole one and returns its
+    step. Written by Orbax: `pip install "dagrax[checkpoints]"`. The position is counted in records,
+    so that another batch size, and another number of devices or processes, go on from it. Every
+    process of a run makes the same calls.
+
+    **Errors:** ImportError without Orbax; TypeError and ValueError for arguments that are none;
+    NotADirectoryError for a file.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], keep: int = 3, asynchronous: bool = True):
+        if not isinstance(directory, str | os.PathLike):
+            raise TypeError(of_type("directory", directory, "the path of a folder."))
+        if isinstance(keep, bool) or not isinstance(keep, int | np.integer):
+            raise TypeError(valued("keep", keep, "an int."))
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; expected at least 1.")
+        if not isinstance(asynchronous, bool):
+            raise TypeError(valued("asynchronous", asynchronous, "True or False."))
+        if os.path.isfile(directory):
+            raise NotADirectoryError(f"directory is the file `{directory}`; pass a folder.")
+        self._folder = Folder(os.fspath(directory), int(keep), asynchronous)
+        self._refused: frozenset[int] = frozenset()
+
+    def save(self, step: int, pipeline: Resumable, **state: PyTree) -> None:
+        """Write a checkpoint of the pipeline and of what stands beside it, under a step.
+
+        - `step`: a number above those that are saved already.
+        - `pipeline`: a Pipeline of `dagrax.nnx_api`; for the core, a `host.Place`.
+        - `state`: modules and optimizers of nnx; dicts and lists of arrays, of modules, of pytrees.
+
+        **Errors:** TypeError for what cannot be set again; ValueError for a step that is saved or
+        lies behind; OSError, here or at the next call, for what could not be written: what was
+        saved before stays.
+        """
+        if isinstance(step, bool) or not isinstance(step, int | np.integer):
+            raise TypeError(valued("step", step, "an int."))
+        if step < 0:
+            raise ValueError(f"step is {step}; expected at least 0.")
+        whole = _whole(pipeline, state)
+        self._check_step(int(step))
+        self._folder.save(int(step), *_sealed(whole))
+
+    def restore(self, pipeline: Resumable, **state: PyTree) -> int | None:
+        """Set pipeline and state to the newest checkpoint that is whole and theirs: its step.
+
+        None where there is none yet. One that is damaged or belongs to another run is passed over,
+        with a warning that says why; then the one before it is asked.
+
+        - `pipeline`, `state`: made as those that were saved, under the same names.
+
+        **Errors:** ValueError where none can be restored, with the reason of each; TypeError for
+        what cannot be set. Nothing is set then.
+        """
+        whole = _whole(pipeline, state)
+        refusals: dict[int, str] = {}
+        for step in reversed(self._folder.steps()):
+            try:
+                found = self._found(step, whole)
+            except _Refusal as error:
+                refusals[step] = str(error)
+                continue
+            self._warn(step, refusals)
+            whole.put(*found)
+            self._refused = frozenset(refusals)
+            self._folder.refuse(self._refused)
+            return step
+        if refusals:
+            lines = "".join(f"\n  - step {step}: {why}" for step, why in refusals.items())
+            raise ValueError(
+                f"No checkpoint in `{self._folder.path}` can be restored:{lines}\n"
+                "Nothing was set. Make pipeline and state as those that were saved, or pass "
+                "another folder."
+            )
+        return None
+
+    def wait(self) -> None:
+        """Until what is being written is whole. **Errors:** OSError where it could not be."""
+        self._folder.wait()
+
+    def close(self) -> None:
+        """Wait, and end the threads that write; a `with` does so. **Errors:** those of `wait`."""
+        self._folder.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_step(self, step: int) -> None:
+        saved = [x for x in self._folder.steps() if x not in self._refused]
+        if saved and step <= saved[-1]:
+            raise ValueError(
+                f"step is {step}, but step {saved[-1]} is saved in `{self._folder.path}` already; "
+                "go on from it by `restore`, or pass another folder."
+            )
+
+    def _found(self, step: int, whole: Whole) -> tuple[Cursor, dict[str, Saved]]:
+        # The guard first: of what is foreign no array is read.
+        def asked() -> dict[str, int | str]:
+            about = _judged(self._folder.about(step), whole)
+            _check_specs(self._folder.specs(step), whole.arrays)
+            return about
+
+        about = _by_all(asked)
+        arrays = _by_all(lambda: self._arrays(step, whole, str(about["arrays"])))
+        return Cursor(int(about["epoch"]), int(about["offset"])), arrays
+
+    def _arrays(self, step: int, whole: Whole, digest: str) -> dict[str, Saved]:
+        like = {**whole.arrays, _DIGESTS: np.zeros((len(whole.arrays), 2), np.uint32)}
+        arrays = self._folder.arrays(step, like)
+        digests = np.asarray(arrays.pop(_DIGESTS))
+        if together([digests.tolist()]) != digest:
+            raise _Refusal("the digests of its arrays changed since they were written.")
+        own = zip(sorted(arrays), digests, strict=True)
+        if changed := [name for name, x in own if (content(arrays[name]) != x).any()]:
+            raise _Refusal(f"{listed(changed)} changed since it was written.")
+        return arrays
+
+    def _warn(self, step: int, refusals: Mapping[int, str]) -> None:
+        for refused, why in refusals.items():
+            warnings.warn(
+                f"The checkpoint of step {refused} in `{self._folder.path}` was passed over: {why} "
+                f"Step {step} is restored.",
+                stacklevel=3,
+            )
+
+
+class _Refusal(Exception):
+    """Why a checkpoint that can be read is not to be trusted."""
+
+
+def _by_all(ask: Callable[[], _Answer]) -> _Answer:
+    """What a checkpoint answers. A refusal by one process is one by all of them.
+
+    **Errors:** _Refusal.
+    """
+    answers, why = [], ""
+    try:
+        answers.append(ask())
+    except (Unreadable, _Refusal) as error:
+        why = str(error)
+    if jax.process_count() > 1 and multihost_utils.process_allgather(np.array(bool(why))).any():
+        why = why or "another process could not read it."
+    if why:
+        raise _Refusal(why)
+    return answers[0]
+
+
+def _whole(pipeline: object, state: Mapping[str, PyTree]) -> Whole:
+    if not isinstance(pipeline, Resumable):
+        expected = (
+            "a Pipeline of dagrax.nnx_api; of the core, write "
+            "host.Place(pipeline, stream, key=key)."
+        )
+        raise TypeError(of_type("pipeline", pipeline, expected))
+    return pipeline.__whole__(state)
+
+
+def _sealed(whole: Whole) -> tuple[dict[str, Saved], dict[str, int | str]]:
+    """The arrays with their digests, and a JSON dict that any changed digit breaks."""
+    names = sorted(whole.arrays)
+    digests = np.zeros((len(names), 2), np.uint32)
+    for row, name in zip(digests, names, strict=True):
+        row[:] = content(whole.arrays[name])
+    epoch, offset = whole.cursor.as_ints()
+    about: dict[str, int | str] = {
+        "format": _FORMAT,
+        "epoch": epoch,
+        "offset": offset,
+        **whole.about,
+        "arrays": together([digests.tolist()]),
+    }
+    return {**whole.arrays, _DIGESTS: digests}, {**about, "seal": _seal(about)}
+
+
+def _seal(about: Mapping[str, object]) -> str:
+    return together(sorted((name, x) for name, x in about.items() if name != "seal"))
+
+
+def _judged(about: object, whole: Whole) -> dict[str, int | str]:
+    """What a checkpoint says of itself, if that is unchanged and of a run like this one."""
+    if not isinstance(about, dict) or about.get("seal") != _seal(about):
+        raise _Refusal("its position, or what it says of itself, changed since it was written.")
+    if about["format"] != _FORMAT:
+        raise _Refusal(f"its format is {about['format']}; this version reads {_FORMAT}.")
+    if other := [name for name, x in whole.about.items() if about.get(name) != x]:
+        raise _Refusal(f"it belongs to a pipeline with another {' and another '.join(other)}.")
+    return about
+
+
+def _check_specs(saved: Mapping[str, jax.ShapeDtypeStruct], own: Mapping[str, Saved]) -> None:
+    names = [name for name in saved if name != _DIGESTS]
+    if missing := [name for name in own if name not in names]:
+        raise _Refusal(f"it does not hold {listed(missing)}.")
+    if more := [name for name in names if name not in own]:
+        raise _Refusal(f"it also holds {listed(more)}, for which no place was given.")
+    for name, array in own.items():
+        if spec_text(saved[name]) != spec_text(array):
+            raise _Refusal(
+                f"it holds `{name}` as {spec_text(saved[name])}, which is {spec_text(array)} here."
+            )

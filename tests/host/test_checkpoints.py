@@ -1,0 +1,422 @@
+"""What was saved comes back whole and to its own pipeline, or nothing is set and it is told why."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import dagrax.pure as dp
+from dagrax.nnx_api import MemorySource, Pipeline
+from dagrax.pure import host
+from dagrax.pure.host._digests import content
+from tests.plainly import FOUR_DEVICES, ROOT
+
+pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
+DATA = {"x": np.arange(24, dtype=np.float32)}
+
+
+class Counting(nnx.Module):
+    """A stage with a parameter, a count, and an array without a Variable."""
+
+    def __init__(self) -> None:
+        self.weight = nnx.Param(jnp.ones(3))
+        self.calls = nnx.Variable(jnp.int32(0))
+        self.bare = jnp.zeros(2)
+
+    def __call__(self, batch: Any) -> Any:
+        return batch
+
+
+def pipeline_of(
+    *, data: Any = None, seed: int = 0, shuffle: int = 0, stage: Any = None, **options: Any
+) -> Pipeline:
+    source = MemorySource(data=data or DATA, shuffle=True, rngs=nnx.Rngs(shuffle))
+    stages = [stage or Counting()]
+    return Pipeline(
+        source=source, stages=stages, rngs=nnx.Rngs(seed), **{"batch_size": 4, **options}
+    )
+
+
+def saved(tmp_path: Path, *steps: int, keep: int = 3) -> tuple[host.Checkpoints, Pipeline]:
+    """Checkpoints of a pipeline that stood at offset 4 * step, with a weight of as much."""
+    checkpoints = host.Checkpoints(tmp_path / "run", keep, asynchronous=False)
+    pipeline = pipeline_of()
+    for step in steps:
+        pipeline.seek(epoch=1, offset=4 * step)
+        pipeline.nodes["counting"].weight[...] = jnp.full(3, float(step))
+        checkpoints.save(step, pipeline)
+    return checkpoints, pipeline
+
+
+def folders(checkpoints: host.Checkpoints) -> list[str]:
+    return sorted(path.name for path in Path(checkpoints._folder.path).iterdir())
+
+
+def about(checkpoints: host.Checkpoints, step: int) -> Path:
+    return Path(checkpoints._folder.path, str(step), "about", "metadata")
+
+
+# What comes back
+
+
+def test_pipeline_model_optimizer_and_pytrees_come_back_bit_for_bit(tmp_path: Path) -> None:
+    def made(start: float) -> tuple[Pipeline, dict[str, Any]]:
+        model = nnx.Dict(
+            line=nnx.Linear(2, 2, rngs=nnx.Rngs(int(start))), drop=nnx.Rngs(int(start))
+        )
+        optimizer = nnx.Optimizer(model.line, optax.adam(1e-3), wrt=nnx.Param)
+        tree = {
+            "arrays": (np.full(2, start), jnp.bfloat16(start), jnp.zeros(0)),
+            "key": jax.random.key(int(start)),
+            "fast": dp.fast_key(int(start)),
+            "numbers": [int(start), start, True],
+            "weak": jnp.asarray(start),
+            "empty": None,
+            "activation": jax.nn.relu,
+            "modules": [nnx.Variable(jnp.float32(start))],
+        }
+        return pipeline_of(), {"model": model, "optimizer": optimizer, "tree": tree}
+
+    pipeline, state = made(3.0)
+    pipeline.seek(epoch=2, offset=8)
+    pipeline.nodes["counting"].weight[...] = jnp.arange(3.0)
+    pipeline.nodes["counting"].bare = jnp.arange(2.0)
+    state["model"].drop()
+    with host.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, pipeline, **state)
+        pipeline.nodes["counting"].weight[...] = jnp.zeros(3)  # what was saved is its own
+        other, restored = made(5.0)
+        variable, key = restored["tree"]["modules"][0], restored["tree"]["key"]
+        assert checkpoints.restore(other, **restored) == 7
+    assert other.cursor == (2, 8)
+    assert other.nodes["counting"].weight[...].tolist() == [0, 1, 2]
+    assert other.nodes["counting"].bare.tolist() == [0, 1]
+    ours, theirs = ({**x, "tree": {**x["tree"], "key": 0, "fast": 0}} for x in (restored, state))
+    for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        assert type(x) is type(y)
+        if not callable(x):
+            np.testing.assert_array_equal(as_words(x), as_words(y))
+    assert restored["tree"]["modules"][0] is variable
+    assert restored["tree"]["weak"].weak_type
+    for name in ("key", "fast"):
+        assert restored["tree"][name].dtype == state["tree"][name].dtype
+        assert (restored["tree"][name] == state["tree"][name]).all()
+    assert (key != restored["tree"]["key"]).all()
+
+
+def as_words(x: Any) -> Any:
+    is_key = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(x) if is_key else x
+
+
+def test_a_place_of_the_core_comes_back(tmp_path: Path) -> None:
+    stream = dp.Stream(dp.ArraySource(DATA), dp.Shuffled(jax.random.key(1)), batch_size=4)
+
+    def place_of(shift: float) -> host.Place:
+        pipeline = dp.Pipeline.linear([jax.tree_util.Partial(jnp.add, jnp.float32(shift))])
+        return host.Place(pipeline, stream, key=jax.random.key(0))
+
+    place, optimizer = place_of(2.0), optax.sgd(0.1, momentum=0.9).init({"w": jnp.ones(2)})
+    place.cursor = dp.Cursor(3, 8)
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+    checkpoints.save(1, place, training={"optimizer": optimizer, "step": 5})
+    other, training = (
+        place_of(0.0),
+        {"optimizer": jax.tree.map(jnp.zeros_like, optimizer), "step": 0},
+    )
+    assert checkpoints.restore(other, training=training) == 1
+    assert other.cursor == (3, 8)
+    assert jax.tree.leaves(other.pipeline) == [2.0]
+    assert training["step"] == 5
+    assert type(training["optimizer"]) is type(optimizer)
+
+
+def test_a_stage_that_is_the_model_too_is_one_module_still(tmp_path: Path) -> None:
+    def made(weight: float) -> tuple[Pipeline, Counting]:
+        stage = Counting()
+        stage.weight[...] = jnp.full(3, weight)
+        return pipeline_of(stage=stage), stage
+
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+    pipeline, model = made(2.0)
+    checkpoints.save(0, pipeline, model=model)
+    other, model = made(3.0)
+    assert checkpoints.restore(other, model=model) == 0
+    assert other.nodes["counting"] is model
+    assert model.weight[...].tolist() == [2, 2, 2]
+
+
+def test_another_batch_size_goes_on_from_the_same_record(tmp_path: Path) -> None:
+    checkpoints, _ = saved(tmp_path, 2)
+    other = pipeline_of(batch_size=3, shard=(0, 3))
+    assert checkpoints.restore(other) == 2
+    assert other.cursor == (1, 8)
+
+
+def test_variants_come_back_together(tmp_path: Path) -> None:
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+
+    def pair() -> Pipeline:
+        data = {"x": jnp.asarray(DATA["x"])}
+        return Pipeline.variants([pipeline_of(data=data, seed=seed) for seed in (0, 1)])
+
+    both = pair()
+    both.nodes["counting"].weight[...] = jnp.arange(6.0).reshape(2, 3)
+    both.seek(offset=12)
+    checkpoints.save(0, both)
+    other = pair()
+    assert checkpoints.restore(other) == 0
+    assert other.cursor == (0, 12)
+    assert other.nodes["counting"].weight[...].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_there_is_nothing_to_restore_where_nothing_was_saved(tmp_path: Path) -> None:
+    checkpoints, pipeline = saved(tmp_path)
+    assert checkpoints.restore(pipeline) is None
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run" / "7.orbax-checkpoint-tmp").mkdir(parents=True)  # killed in mid-write
+    assert checkpoints.restore(pipeline) is None
+
+
+def test_the_newest_stay(tmp_path: Path) -> None:
+    checkpoints, _ = saved(tmp_path, 0, 1, 2, 3, 5, keep=2)
+    assert folders(checkpoints) == ["3", "5"]
+
+
+def test_what_it_says_of_itself_is_small(tmp_path: Path) -> None:
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+    checkpoints.save(0, pipeline_of(), many={str(i): np.zeros(1) for i in range(200)})
+    written = about(checkpoints, 0).read_text()
+    assert len(written) < 300
+    assert json.loads(written)["offset"] == 0
+
+
+# What is refused
+
+
+def damaged(path: Path, how: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(how(path.read_bytes()))
+
+
+def another_place(c: host.Checkpoints) -> None:
+    damaged(about(c, 2), lambda x: x.replace(b'"offset": 8', b'"offset": 4'))
+
+
+def another_epoch(c: host.Checkpoints) -> None:
+    damaged(about(c, 2), lambda x: x.replace(b'"epoch": 1', b'"epoch": 0'))
+
+
+def half_of_its_json(c: host.Checkpoints) -> None:
+    damaged(about(c, 2), lambda x: x[: len(x) // 2])
+
+
+def no_json(c: host.Checkpoints) -> None:
+    about(c, 2).unlink()
+
+
+def no_arrays(c: host.Checkpoints) -> None:
+    shutil.rmtree(Path(c._folder.path, "2", "arrays"))
+
+
+def an_empty_folder(c: host.Checkpoints) -> None:
+    shutil.rmtree(Path(c._folder.path, "2"))
+    Path(c._folder.path, "2").mkdir()
+
+
+def files_cut_short(c: host.Checkpoints) -> None:
+    for path in arrays_of(c, 2):
+        damaged(path, lambda x: x[: len(x) // 2])
+
+
+def a_flipped_bit_in_each_file(c: host.Checkpoints) -> None:
+    for path in arrays_of(c, 2):
+        if path.stat().st_size > 9:
+            damaged(path, lambda x: x[:-9] + bytes([x[-9] ^ 4]) + x[-8:])
+
+
+def arrays_of(checkpoints: host.Checkpoints, step: int) -> list[Path]:
+    arrays = Path(checkpoints._folder.path, str(step), "arrays")
+    return sorted(path for path in arrays.rglob("*") if path.is_file())
+
+
+FAULTS = [
+    *(another_place, another_epoch, half_of_its_json, no_json),
+    *(no_arrays, an_empty_folder, files_cut_short, a_flipped_bit_in_each_file),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_what_is_damaged_is_told_and_the_one_before_is_restored(
+    tmp_path: Path, fault: Callable[[host.Checkpoints], None]
+) -> None:
+    checkpoints, _ = saved(tmp_path, 1, 2)
+    fault(checkpoints)
+    other = pipeline_of()
+    with pytest.warns(UserWarning, match=r"step 2 in .* was passed over: .*Step 1 is restored\."):
+        assert checkpoints.restore(other) == 1
+    assert other.cursor == (1, 4)
+    assert other.nodes["counting"].weight[...].tolist() == [1, 1, 1]
+    # What was refused is written over, and pushes nothing out.
+    other.seek(epoch=1, offset=8)
+    checkpoints.save(2, other)
+    assert checkpoints.restore(pipeline_of()) == 2
+    assert folders(checkpoints) == ["1", "2"]
+
+
+def test_numbers_that_changed_behind_the_checksums_of_the_files_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, _ = saved(tmp_path, 2)
+    read = checkpoints._folder.arrays
+
+    def flipped(*args: Any) -> Any:
+        arrays = read(*args)
+        name = "pipeline/nodes/counting/weight"
+        words = np.array(arrays[name]).view(np.uint32)
+        words[1] ^= 1
+        return {**arrays, name: words.view(np.float32)}
+
+    monkeypatch.setattr(checkpoints._folder, "arrays", flipped)
+    with pytest.raises(ValueError, match="`pipeline/nodes/counting/weight` changed since it was"):
+        checkpoints.restore(pipeline_of())
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "source": {"data": {"x": DATA["x"] + 1}},
+    "order": {"shuffle": 1},
+    "seed": {"seed": 1},
+    "graph": {"stage": lambda batch: batch},
+    "policy": {"remainder": "drop"},
+}
+
+
+def test_a_foreign_one_is_refused_before_an_array_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, _ = saved(tmp_path, 1, 2)
+    monkeypatch.setattr(checkpoints._folder, "arrays", None)
+    for what, option in OTHERS.items():
+        other = pipeline_of(**option)
+        other.seek(offset=20)
+        with pytest.raises(ValueError) as caught:
+            checkpoints.restore(other)
+        assert str(caught.value).startswith(
+            f"No checkpoint in `{tmp_path / 'run'}` can be restored:\n"
+            f"  - step 2: it belongs to a pipeline with another {what}.\n"
+            f"  - step 1: it belongs to a pipeline with another {what}.\n"
+        )
+        assert other.cursor == (0, 20)
+
+
+def test_a_warning_that_is_an_error_leaves_all_as_it_was(tmp_path: Path) -> None:
+    checkpoints, _ = saved(tmp_path, 1, 2)
+    no_json(checkpoints)
+    other, state = pipeline_of(), {"x": np.zeros(2)}
+    with warnings.catch_warnings(), pytest.raises(UserWarning):
+        warnings.simplefilter("error")
+        checkpoints.restore(other)
+    assert (other.cursor, state["x"].tolist()) == ((0, 0), [0, 0])
+
+
+# What cannot be written
+
+
+def test_a_disk_that_is_full_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, pipeline = saved(tmp_path, 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match=r"needs 0\.1 MB, but the disk of .* has 0\.0 MB"):
+        checkpoints.save(2, pipeline)
+    assert folders(checkpoints) == ["1"]
+
+
+FULL = """
+import resource, signal, sys
+import jax, numpy as np
+import dagrax.pure as dp
+from dagrax.pure import host
+stream = dp.Stream(dp.ArraySource(np.arange(8, dtype=np.float32)), batch_size=4)
+place = host.Place(dp.Pipeline.linear([lambda batch: batch]), stream)
+checkpoints = host.Checkpoints(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+draws = np.random.default_rng(0)
+state = {"x": draws.normal(size=100)}
+checkpoints.save(1, place, state=state)
+checkpoints.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+large = {"x": draws.normal(size=100_000)}
+try:
+    checkpoints.save(2, place, state=large)
+    checkpoints.wait()
+except OSError as error:
+    print(error)
+print(checkpoints.restore(place, state=state))
+checkpoints.save(3, place, state=state)  # left to the end of the process
+"""
+
+
+def test_a_write_that_fails_is_told_what_was_saved_stays_and_an_exit_waits(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL, str(tmp_path)]
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    told, step = run.stdout.splitlines()
+    assert told.startswith(f"The checkpoint of step 2 was not written to `{tmp_path}`: ")
+    assert told.endswith("The last one before it is that of step 1.")
+    assert step == "1"
+    assert run.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} >= {"1", "3"}
+
+
+# A digest
+
+
+SPREAD = """
+import numpy as np
+import jax
+from jax.sharding import NamedSharding, PartitionSpec as P
+from dagrax.pure.host._digests import content
+x = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+for kind in ("Explicit", "Auto"):
+    kinds = (getattr(jax.sharding.AxisType, kind),) * 2
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=kinds)
+    for spec in (P("a"), P("a", "b"), P(None, "b"), P(), P(("a", "b"))):
+        assert (content(jax.device_put(x, NamedSharding(mesh, spec))) == content(x)).all()
+"""
+
+
+def test_a_digest_is_the_same_however_an_array_lies() -> None:
+    run = [sys.executable, "-c", FOUR_DEVICES + SPREAD]
+    assert subprocess.run(run, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "bool", "complex64", "int4"])
+def test_a_digest_is_the_same_on_the_device_and_notices_a_bit(dtype: str) -> None:
+    array = (np.random.default_rng(0).normal(size=(3, 5)) * 3).clip(0).astype(jnp.dtype(dtype))
+    digest = content(array)
+    assert (content(jnp.asarray(array)) == digest).all()
+    other = array.copy()
+    other[1, 2] = not other[1, 2] if dtype == "bool" else -other[1, 2] - other.dtype.type(1)
+    assert (content(other) != digest).all()
+    assert (content(array[::-1]) != digest).all()
+
+
+def test_a_killed_training_ends_as_if_nothing_had_happened() -> None:
+    command = [sys.executable, "tools/crash.py", "--kills", "10"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert run.stdout == (
+        "10 of 10 kills struck; losses and parameters are the same, bit for bit\n"
+    ), run.stderr
