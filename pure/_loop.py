@@ -44,7 +44,7 @@ def through(
     """The output of the sink for a batch of the stream; under `"pad"` it keeps the mask."""
     sink = pipeline.schedule.sink
     output = stream.marked(batch, evaluate(pipeline, batch, key, origin, (sink,))[sink])
-    finished: _Out = apart(output, origin.offset)
+    finished: _Out = apart(output, origin.mark)
     return finished
 
 

@@ -173,7 +173,7 @@ def _output(
 ) -> PyTree:
     # As `through` of the core, but by way of `__call__`, which a subclass may override.
     output = stream.marked(batch, pipeline(batch, origin=origin))
-    return internal.apart(output, origin.offset)
+    return internal.apart(output, origin.mark)
 
 
 def _with(values: Values, places: Sequence[int], new: Sequence[PyTree]) -> Values:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float32, UInt32
 
 from ._apart import settled
 from ._chance import below
+from ._namespace import Batch, Epoch, looked_up, namespace, words
 from ._wide import Wide, divided, high_product, less, minus, plus, product, running, wide
 
 Words = UInt32[Array, " records"]
@@ -27,14 +28,16 @@ class Alias(eqx.Module):
     slots: UInt32[Array, "records 2"]
     capacity: UInt32[Array, ""]
 
-    def drawn(self, bits: Wide, offset: UInt32[Array, ""]) -> UInt32[Array, " batch"]:
+    def drawn(self, bits: Wide, offset: Epoch) -> Batch:
         """The records that these random bits fall to; `offset` is as for `settled`."""
-        bucket, left = below(bits, jnp.uint32(self.slots.shape[0]))
+        xp = namespace(*bits)
+        bucket, left = below(bits, words(self.slots.shape[0], bits.low))
         # A loop that looks up and computes at once is a loop over single numbers.
         spot = high_product(left, self.capacity)
-        bucket, spot = settled(jnp.stack([bucket, spot]), offset)
-        slots = self.slots.at[bucket].get(mode="promise_in_bounds")
-        return jnp.where(spot < slots[:, 0], bucket, slots[:, 1])
+        bucket, spot = settled(xp.stack([bucket, spot]), offset)
+        slots = looked_up(self.slots, bucket)
+        drawn: Batch = xp.where(spot < slots[:, 0], bucket, slots[:, 1])
+        return drawn
 
 
 class _Shares(NamedTuple):

@@ -13,21 +13,23 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PyTree, UInt32
 
+from ._namespace import Batch, Epoch, Words
+
 _NEVER = np.uint32(2**32 - 1)  # above every offset
 _LARGE = 2**16  # bytes; below, what is computed anew costs less than a place to keep it
 
 
-def settled(
-    ids: UInt32[Array, "batch ..."], offset: UInt32[Array, ""]
-) -> UInt32[Array, "batch ..."]:
+def settled(ids: Words, offset: Epoch) -> Words:
     """The ids, computed once on every platform; `offset` is what the compiler cannot know."""
+    if not isinstance(ids, jax.Array):
+        return ids
     kept: Array = _settled(ids, offset)
     return kept
 
 
-def start_of(positions: UInt32[Array, " batch"]) -> UInt32[Array, ""]:
+def start_of(positions: Batch) -> Epoch:
     """The first of some positions, 0 if there are none: an `offset` for `settled`."""
-    return positions[:1].sum(dtype=jnp.uint32)
+    return positions[:1].sum(dtype=np.uint32)
 
 
 def apart(batch: PyTree, offset: UInt32[Array, ""], *, axes: int = 0) -> PyTree:

@@ -5,7 +5,7 @@ pairs of words. What the classes mean is not known here.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import Array, PRNGKeyArray, UInt32
 from .._random._keys import check_key
 from .._text import listed, of_type
 from ._apart import settled, start_of
+from ._namespace import Batch, Epoch, Table, looked_up, words
 from ._order import AbstractOrder, check_size
 from ._permutation import Grid, hashed, keys_of_each, permuted, round_keys
 from ._wide import Wide, divided, plus, product, wide
@@ -24,9 +25,9 @@ _ROUNDS = 12  # enough for a class of any size
 
 
 class _Places(NamedTuple):
-    classes: UInt32[Array, " batch"]
+    classes: Batch
     laps: Wide  # how often the class has been dealt out
-    places: UInt32[Array, " batch"]  # in the class
+    places: Batch  # in the class
 
 
 class Balanced(AbstractOrder):
@@ -48,6 +49,7 @@ class Balanced(AbstractOrder):
     labels than records.
     """
 
+    reads_numpy: ClassVar[bool] = True
     key: PRNGKeyArray
     members: UInt32[Array, "... records"]
     starts: UInt32[Array, "... classes"]
@@ -82,43 +84,39 @@ class Balanced(AbstractOrder):
                 "label for each record."
             )
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Ids at `positions`, same shape; `ValueError` for a `size` other than that of labels."""
         check_size(self, size)
         self.check(size)
         which, laps, places = self._places(positions, epoch, size)
         # A word for each class and lap, by which its order is unlike all others.
         word = hashed(hashed(hashed(which) ^ laps.high) ^ laps.low)
-        keys = keys_of_each(round_keys(self.key, jnp.uint32(0), _ROUNDS), word)
-        there = permuted(
-            places, Grid(*(self._of(jnp.asarray(x), which, positions) for x in self.grids)), keys
-        )
-        return self.members[self.starts[which] + there]
+        keys = keys_of_each(round_keys(self.key, words(0, epoch), _ROUNDS), word)
+        there = permuted(places, Grid(*(self._of(x, which, positions) for x in self.grids)), keys)
+        members: Batch = self.members[self.starts[which] + there]
+        return members
 
-    def turns(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def turns(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """How often the record's class was used up before."""
         return self._places(positions, epoch, size).laps.low
 
-    def _places(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> _Places:
-        since_the_start = plus(product(epoch, jnp.uint32(size)), wide(positions))
-        turn, which = divided(since_the_start, jnp.uint32(self.counts.shape[0]))
+    def _places(self, positions: Batch, epoch: Epoch, size: int) -> _Places:
+        since_the_start = plus(product(epoch, words(size, positions)), wide(positions))
+        turn, which = divided(since_the_start, words(self.counts.shape[0], positions))
         which = settled(which, start_of(positions))
         return _Places(which, *divided(turn, self._of(self.counts, which, positions)))
 
     def _of(
         self,
-        numbers: UInt32[Array, " classes"],
-        which: UInt32[Array, " batch"],
-        positions: UInt32[Array, " batch"],
-    ) -> UInt32[Array, " batch"]:
+        numbers: Table | int,
+        which: Batch,
+        positions: Batch,
+    ) -> Batch:
         # What is looked up is finished before it is computed with, or no loop has vectors.
-        return settled(numbers.at[which].get(mode="promise_in_bounds"), start_of(positions))
+        return settled(
+            looked_up(jnp.asarray(numbers) if isinstance(numbers, int) else numbers, which),
+            start_of(positions),
+        )
 
 
 def _judged(labels: ArrayLike | Iterable[str]) -> np.ndarray:

@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, PyTree, UInt32
+from jaxtyping import Array, Int64, PyTree, UInt32
 
 from .._mesh import alike, explicit_mesh, laid_as
 from .._text import of_type, path_text, spec_text, valued
-from ._source import AbstractSource, Batch, check_part
+from ._host_source import AbstractHostSource
+from ._hosted import given_part
+from ._namespace import Batch as Batched
+from ._namespace import Flags, namespace, plain
+from ._source import AbstractSource, Batch
 
 _MOST = 2**32 - 1
 
@@ -30,19 +34,18 @@ class Concat(AbstractSource[Batch]):
 
     sources: tuple[AbstractSource[Batch], ...]
 
-    def __init__(self, sources: Sequence[AbstractSource[Batch]]):
+    def __init__(self, sources: Sequence[AbstractSource[Batch] | AbstractHostSource[Batch]]):
         if not isinstance(sources, list | tuple):
             raise TypeError(of_type("sources", sources, "a list of sources: Concat([a, b])."))
         if not sources:
             raise ValueError("sources are empty; expected at least one source.")
         names = [f"sources[{index}]" for index in range(len(sources))]
-        for name, source in zip(names, sources, strict=True):
-            check_part(name, source)
-        check_alike(dict(zip(names, sources, strict=True)))
-        _check_meshes(dict(zip(names, sources, strict=True)))
-        if (total := sum(source.size for source in sources)) > _MOST:
+        own = {name: given_part(name, x) for name, x in zip(names, sources, strict=True)}
+        check_alike(own)
+        _check_meshes(own)
+        if (total := sum(source.size for source in own.values())) > _MOST:
             raise ValueError(f"sources have {total} records together; expected at most {_MOST}.")
-        self.sources = tuple(sources)
+        self.sources = tuple(own.values())
 
     @property
     def size(self) -> int:
@@ -65,15 +68,27 @@ class Concat(AbstractSource[Batch]):
             rows = _where(is_here, source.rows(own), rows)
         return rows
 
-    def located(
-        self, ids: UInt32[Array, " batch"]
-    ) -> list[tuple[UInt32[Array, " batch"], Bool[Array, " batch"]]]:
+    def fetch(
+        self, ids: Int64[np.ndarray, " batch"], out: PyTree[np.ndarray] | None = None
+    ) -> PyTree[np.ndarray]:
+        found = _room(self.element_spec, len(ids)) if out is None else out
+        for source, (own, is_here) in zip(
+            self.sources, self.located(plain(ids.astype(np.uint32))), strict=True
+        ):
+            if not np.any(is_here):
+                continue
+            rows = source.fetch(np.asarray(own[is_here], np.int64))
+            for there, row in zip(jax.tree.leaves(found), jax.tree.leaves(rows), strict=True):
+                there[np.asarray(is_here)] = row
+        return found
+
+    def located(self, ids: Batched) -> list[tuple[Batched, Flags]]:
         """For each source the ids in it, 0 for records of other sources, and which are its own."""
         found, start = [], 0
         for source in self.sources:
             own = ids - np.uint32(start)  # above all sizes where it wraps
             is_here = own < np.uint32(source.size)
-            found.append((jnp.where(is_here, own, np.uint32(0)), is_here))
+            found.append((namespace(ids).where(is_here, own, np.uint32(0)), is_here))
             start += source.size
         return found
 
@@ -90,17 +105,18 @@ class Zip(AbstractSource[dict[str, PyTree]]):
 
     sources: dict[str, AbstractSource]
 
-    def __init__(self, sources: Mapping[str, AbstractSource]):
+    def __init__(self, sources: Mapping[str, AbstractSource | AbstractHostSource]):
         if not isinstance(sources, Mapping):
             raise TypeError(
                 of_type("sources", sources, 'a dict of sources: Zip({"a": a, "b": b}).')
             )
         if not sources:
             raise ValueError("sources are empty; expected at least one source.")
+        own: dict[str, AbstractSource] = {}
         for name, source in sources.items():
             if not isinstance(name, str):
                 raise TypeError(valued("The name of a source", name, "a string."))
-            check_part(f"sources[{name!r}]", source)
+            own[name] = given_part(f"sources[{name!r}]", source)
         sizes = {name: source.size for name, source in sources.items()}
         if len({*sizes.values()}) > 1:
             told = ", ".join(f"`{name}` has {size}" for name, size in sizes.items())
@@ -108,7 +124,7 @@ class Zip(AbstractSource[dict[str, PyTree]]):
                 f"The sources differ in their number of records: {told}. Give all of them the same "
                 "records, by dp.Subset, say."
             )
-        self.sources = dict(sources)
+        self.sources = own
 
     @property
     def size(self) -> int:
@@ -121,6 +137,16 @@ class Zip(AbstractSource[dict[str, PyTree]]):
 
     def rows(self, ids: UInt32[Array, " batch"]) -> dict[str, PyTree]:
         return {name: source.rows(ids) for name, source in self.sources.items()}
+
+    def fetch(
+        self, ids: Int64[np.ndarray, " batch"], out: PyTree[np.ndarray] | None = None
+    ) -> PyTree[np.ndarray]:
+        into = dict.fromkeys(self.sources) if out is None else out
+        return {name: source.fetch(ids, into[name]) for name, source in self.sources.items()}
+
+
+def _room(spec: PyTree[jax.ShapeDtypeStruct], records: int) -> PyTree[np.ndarray]:
+    return jax.tree.map(lambda x: np.empty((records, *x.shape), x.dtype), spec)
 
 
 def check_alike(sources: Mapping[str, AbstractSource]) -> None:

@@ -6,17 +6,17 @@ position, and from that its own epoch and its place in it. What the sources hold
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int64, PRNGKeyArray, UInt32
+from jaxtyping import Int64, PRNGKeyArray
 
 from ._apart import settled, start_of
 from ._evenly import had_before, starts_of, turns_of
+from ._namespace import Batch, Epoch, Words, looked_up, namespace, plain, words
 from ._order import AbstractOrder
-from ._permutation import Grid, hashed, keys_of_each, permuted, round_keys, rounds
+from ._permutation import Grid, RoundKeys, hashed, keys_of_each, permuted, round_keys, rounds
 from ._wide import Wide, divided, less, minus, plus, product, wide
 
 _STARTS = 16  # places where a block may start: one of them is drawn for each block
@@ -72,13 +72,12 @@ class Mixed(AbstractOrder):
     The ids are those of the sources one behind the other.
     """
 
+    reads_numpy: ClassVar[bool] = True
     key: PRNGKeyArray
     sizes: tuple[int, ...] = eqx.field(static=True)
     stretches: tuple[Stretch, ...] = eqx.field(static=True)
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """The records at `positions`, by their places among all records of all sources."""
         whose, own_epoch, rank = self._found(positions, epoch, size)
         starts = (np.cumsum(self.sizes) - self.sizes).tolist()
@@ -87,18 +86,16 @@ class Mixed(AbstractOrder):
         keys = keys_of_each(self._keys(max(map(rounds, self.sizes))), _word(whose, own_epoch))
         return _pick(whose, starts) + permuted(rank, grid, keys)
 
-    def own_epochs(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def own_epochs(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """The epochs of the records' own sources, modulo 2**32."""
         return self._found(positions, epoch, size)[1].low
 
-    def _found(self, positions: Array, epoch: Array, size: int) -> tuple[Array, Wide, Array]:
+    def _found(self, positions: Batch, epoch: Epoch, size: int) -> tuple[Batch, Wide, Batch]:
         """Whose record it is at these positions, in which of its own epochs and where in it."""
-        at = plus(product(epoch, jnp.uint32(self.length(size))), wide(positions))
-        stretch = jnp.zeros_like(at.low)
+        at = plus(product(epoch, words(self.length(size), positions)), wide(positions))
+        stretch = namespace(positions).zeros_like(at.low)
         for later in self.stretches[1:]:
-            stretch += (~less(at, wide_of(later.start))).astype(jnp.uint32)
+            stretch = stretch + (~less(at, wide_of(later.start))).astype(np.uint32)
         first = _pick_wide(stretch, [each.start for each in self.stretches])
         number, slot = divided(
             minus(at, first), _pick(stretch, [each.block for each in self.stretches])
@@ -112,11 +109,11 @@ class Mixed(AbstractOrder):
         given = [*zip(*(each.given for each in self.stretches), strict=True)]
         own = _pick_wide(whose, [_pick_wide(stretch, each) for each in given])
         # Where the block started behind it, its turn is one of those behind the last place.
-        turn = jnp.minimum(nth - before, nth - before + count)
+        turn = namespace(nth).minimum(nth - before, nth - before + count)
         given_before = plus(plus(blocks, own), wide(turn))
         return whose, *divided(given_before, _pick(whose, self.sizes))
 
-    def _turn(self, stretch: Array, number: Wide, slot: Array) -> tuple[Array, Array, Array]:
+    def _turn(self, stretch: Batch, number: Wide, slot: Batch) -> tuple[Batch, Batch, Batch]:
         """Whose turn it is, how many it has had in the pattern, and how many before its start."""
         patterns = [each.pattern for each in self.stretches]
         joined = Pattern(*map(np.concatenate, zip(*patterns, strict=True)))
@@ -125,38 +122,38 @@ class Mixed(AbstractOrder):
         drawn = hashed(_word(many, number) ^ self._keys(1)[0, 0]) >> np.uint32(28)
         row = stretch * np.uint32(_STARTS) + drawn
         place = slot + _looked_up(joined.starts, row)
-        place = jnp.minimum(place, place - _pick(stretch, blocks))
-        place += _pick(stretch, (np.cumsum(blocks) - blocks).tolist())
+        place = namespace(place).minimum(place, place - _pick(stretch, blocks))
+        place = place + _pick(stretch, (np.cumsum(blocks) - blocks).tolist())
         whose = _looked_up(joined.whose, place)
         return whose, _looked_up(joined.nth, place), _looked_up(joined.before, row * many + whose)
 
-    def _keys(self, many: int) -> Array:
-        return round_keys(self.key, jnp.uint32(_MIXED), many)
+    def _keys(self, many: int) -> RoundKeys:
+        return round_keys(self.key, plain(np.uint32(_MIXED)), many)
 
 
-def _word(whose: Array | np.uint32, number: Wide) -> Array:
+def _word(whose: Words | np.uint32, number: Wide) -> Words:
     """A word for an epoch, or for a block, by which its order is unlike all others."""
-    return hashed(hashed(hashed(jnp.uint32(whose)) ^ number.high) ^ number.low)
+    return hashed(hashed(hashed(words(whose, number.low)) ^ number.high) ^ number.low)
 
 
-def _looked_up(numbers: np.ndarray, places: Array) -> Array:
+def _looked_up(numbers: np.ndarray, places: Batch) -> Batch:
     # Finished before it is computed with, or no loop has vectors.
-    found = jnp.asarray(numbers.astype(np.uint32)).at[places].get(mode="promise_in_bounds")
-    return settled(found, start_of(places))
+    return settled(looked_up(plain(numbers.astype(np.uint32)), places), start_of(places))
 
 
 # Which of a few numbers it is for each record: chosen, for what is looked up has no vectors.
 
 
-def _pick(which: Array, numbers: Sequence[Array | int]) -> Array:
-    first, *others = (jnp.asarray(x, jnp.uint32) for x in numbers)
-    picked = jnp.broadcast_to(first, which.shape)
+def _pick(which: Batch, numbers: Sequence[Words | int]) -> Batch:
+    xp = namespace(which)
+    first, *others = (words(x, which) for x in numbers)
+    picked: Batch = xp.broadcast_to(first, which.shape)
     for index, number in enumerate(others, start=1):
-        picked = jnp.where(which == index, number, picked)
+        picked = xp.where(which == index, number, picked)
     return picked
 
 
-def _pick_wide(which: Array, numbers: Sequence[Wide | int]) -> Wide:
+def _pick_wide(which: Batch, numbers: Sequence[Wide | int]) -> Wide:
     words = [x if isinstance(x, Wide) else wide_of(x) for x in numbers]
     high, low = zip(*words, strict=True)
     return Wide(_pick(which, high), _pick(which, low))
@@ -164,4 +161,4 @@ def _pick_wide(which: Array, numbers: Sequence[Wide | int]) -> Wide:
 
 def wide_of(number: int) -> Wide:
     """A number of Python as a wide one."""
-    return Wide(*(jnp.uint32(word) for word in divmod(number, 2**32)))
+    return Wide(*(plain(np.uint32(each)) for each in divmod(number, 2**32)))

@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
+from jaxtyping import Array, Int64, PRNGKeyArray, PyTree, UInt32
 
 from .._text import listed, near, of_type, valued
+from ._host_source import AbstractHostSource
+from ._hosted import given_part
 from ._joined import Concat, check_alike
 from ._mixed import Mixed, Stretch
+from ._namespace import Batch as Batched
+from ._namespace import namespace
 from ._proportions import Weight, by_name, counts_of
-from ._source import AbstractSource, Batch, check_part
+from ._source import AbstractSource, Batch
 
 Weights: TypeAlias = Mapping[str, Weight]
 
@@ -54,7 +57,7 @@ class Mixture(AbstractSource[Batch]):
 
     def __init__(
         self,
-        sources: Mapping[str, tuple[AbstractSource[Batch], Weight]],
+        sources: Mapping[str, tuple[AbstractSource[Batch] | AbstractHostSource[Batch], Weight]],
         key: PRNGKeyArray,
         changes: Sequence[tuple[int, Weights]] = (),
     ):
@@ -91,13 +94,19 @@ class Mixture(AbstractSource[Batch]):
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         return self.joined.rows(ids)
 
-    def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+    def fetch(
+        self, ids: Int64[np.ndarray, " batch"], out: PyTree[np.ndarray] | None = None
+    ) -> PyTree[np.ndarray]:
+        return self.joined.fetch(ids, out)
+
+    def record_ids(self, ids: Batched) -> Batched:
         """The ids by which these records draw in their own sources."""
-        own = jnp.zeros_like(ids)
+        xp = namespace(ids)
+        own: Batched = xp.zeros_like(ids)
         for source, (places, is_here) in zip(
             self.joined.sources, self.joined.located(ids), strict=True
         ):
-            own = jnp.where(is_here, source.record_ids(places), own)
+            own = xp.where(is_here, source.record_ids(places), own)
         return own
 
 
@@ -111,8 +120,8 @@ def _taken_apart(sources: object) -> tuple[dict[str, AbstractSource], dict[str, 
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             expected = "a source and its weight: (source, 0.5)."
             raise TypeError(of_type(f"sources[{name!r}]", pair, expected))
-        own[name], weights[name] = pair
-        check_part(f"The source of sources[{name!r}]", pair[0])
+        weights[name] = pair[1]
+        own[name] = given_part(f"The source of sources[{name!r}]", pair[0])
     return own, weights
 
 

@@ -4,31 +4,40 @@ Computed in the graph, for the positions asked for, without a table. Batches are
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, UInt32
+from jaxtyping import PRNGKeyArray
 
 from .._random._keys import check_key
 from .._text import spec_text, valued
+from ._namespace import Batch, Epoch, plain
 from ._permutation import Grid, permuted, round_keys, rounds
 
 _MOST = 2**31 - 1
+MOST_ON_THE_HOST = 2**62  # positions, which are 64-bit there
 
 
 class AbstractOrder(eqx.Module):
     """Which record stands at which position of an epoch.
 
-    An order of your own defines `ids`. Where it does not visit every record exactly once, it says
-    by `length` how many positions its epochs have, and by `turns` which visit of a record this is.
+    An order of your own defines `ids`, in arrays of JAX. Where it does not visit every record
+    exactly once, it says by `length` how many positions its epochs have, and by `turns` which visit
+    of a record this is.
+
+    For a source that is read on the host, ids are asked for there. One that is written for arrays
+    of NumPy too, by `positions.__array_namespace__()`, says `reads_numpy = True` and is then given
+    those; any other is compiled for the CPU.
     """
 
+    reads_numpy: ClassVar[bool] = False
+    most: ClassVar[int] = 2**31 - 1  # positions of an epoch that it is for
+
     @abc.abstractmethod
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Record ids at `positions` of an `epoch` over `size` records.
 
         Positions and ids have shape `(batch,)`. `size` is static; outside 1 to 2**31 - 1 it is a
@@ -48,16 +57,12 @@ class AbstractOrder(eqx.Module):
         **Errors:** a ValueError that says what was expected.
         """
 
-    def turns(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"] | None:
+    def turns(self, positions: Batch, epoch: Epoch, size: int) -> Batch | None:
         """For an order that may hand out a record twice in an epoch: a number for each position
         that tells these times apart, so that each gets draws of its own. None for the others."""
         return None
 
-    def own_epochs(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"] | None:
+    def own_epochs(self, positions: Batch, epoch: Epoch, size: int) -> Batch | None:
         """For an order over several sources whose epochs end at different times: the epoch of the
         record's own source, of which its draws then are. None for the others."""
         return None
@@ -66,11 +71,12 @@ class AbstractOrder(eqx.Module):
 class Sequential(AbstractOrder):
     """The order of the source: every position is its own record id, in every epoch."""
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    reads_numpy: ClassVar[bool] = True
+    most: ClassVar[int] = MOST_ON_THE_HOST
+
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """The `positions` themselves; `ValueError` for a `size` outside 1 to 2**31 - 1."""
-        check_size(self, size)
+        check_size(self, size, positions)
         return positions
 
 
@@ -81,26 +87,30 @@ class Shuffled(AbstractOrder):
     How it is computed, and after whom, is told in `_permutation`.
     """
 
+    reads_numpy: ClassVar[bool] = True
+    most: ClassVar[int] = MOST_ON_THE_HOST
     key: PRNGKeyArray
 
     def __check_init__(self) -> None:
         check_key("key", self.key)
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Ids at `positions`, same shape; `ValueError` for a `size` outside 1 to 2**31 - 1."""
-        check_size(self, size)
+        check_size(self, size, positions)
         return permuted(positions, Grid.of(size), round_keys(self.key, epoch, rounds(size)))
 
 
-def check_size(order: AbstractOrder, size: int) -> None:
-    """Refuse what is no number of records. **Errors:** ValueError."""
-    if not 1 <= size < 2**31:
+def check_size(order: AbstractOrder, size: int, positions: Batch | None = None) -> None:
+    """Refuse what is no number of records, or too large for such positions.
+
+    **Errors:** ValueError.
+    """
+    most = MOST_ON_THE_HOST if positions is not None and positions.dtype == np.uint64 else _MOST
+    if not 1 <= size <= most:
         mend = "Split the source into smaller ones" if size > 0 else "Give the source a record"
         raise ValueError(
             f"`{type(order).__name__}.ids` was passed `size={size}`; "
-            f"expected a number of records from 1 to {2**31 - 1}. {mend}."
+            f"expected a number of records from 1 to {most}. {mend}."
         )
 
 
@@ -112,21 +122,30 @@ def positions_of(order: AbstractOrder, size: int) -> int:
     order.check(size)
     many = order.length(size)
     check_natural(name := f"`{type(order).__name__}.length({size})`", many)
-    if many > _MOST:
-        raise ValueError(f"{name} is {many}; expected at most {_MOST}.")
+    if many > max(order.most, _MOST):
+        raise ValueError(f"{name} is {many}; expected at most {order.most}.")
     return many
 
 
-def checked_ids(order: AbstractOrder, ids: object, length: int) -> UInt32[Array, " batch"]:
-    """The ids that an order gave for so many positions. **Errors:** TypeError for anything else."""
-    whole = isinstance(ids, jax.Array) and jnp.issubdtype(ids.dtype, np.integer)
-    if not isinstance(ids, jax.Array) or not whole or ids.shape != (length,):
-        shown = spec_text(ids) if isinstance(ids, jax.Array) else f"of type {type(ids).__name__}"
+def checked_ids(order: AbstractOrder, ids: object, positions: Batch) -> Batch:
+    """The ids that an order gave for some positions, as whole numbers like these.
+
+    **Errors:** TypeError for anything else.
+    """
+    length, is_array = len(positions), isinstance(ids, jax.Array | np.ndarray)
+    if (
+        not isinstance(ids, jax.Array | np.ndarray)
+        or not jnp.issubdtype(ids.dtype, np.integer)
+        or ids.shape != (length,)
+    ):
+        shown = spec_text(ids) if is_array else f"of type {type(ids).__name__}"
         raise TypeError(
             f"What `{type(order).__name__}.ids` returned is {shown}; expected u32[{length}]: for "
             "each of the positions that it was given, the id of the record that stands there."
         )
-    return ids.astype(jnp.uint32)
+    if isinstance(positions, np.ndarray):
+        return plain(np.asarray(ids, positions.dtype))
+    return jnp.asarray(ids).astype(jnp.uint32)
 
 
 def check_natural(name: str, value: object) -> None:

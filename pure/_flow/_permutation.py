@@ -9,15 +9,14 @@ with Arbitrary Finite Domains", CT-RSA 2002; not for cryptography. Nothing of ep
 import math
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from .._random._keys import words_of
+from ._namespace import Batch, Epoch, Words, namespace, words
 
-Word = UInt32[Array, "..."] | np.uint32 | int
-Words = UInt32[Array, "..."]
-RoundKeys = UInt32[Array, "rounds 2 ..."]
+Word = Words | int
+RoundKeys = UInt32[Array, "rounds 2 ..."] | UInt32[np.ndarray, "rounds 2 ..."]
 
 
 class Grid(NamedTuple):
@@ -46,16 +45,18 @@ def rounds(size: int) -> int:
     return 12 if size < 64 else 6
 
 
-def round_keys(key: PRNGKeyArray, epoch: UInt32[Array, ""], count: int) -> RoundKeys:
+def round_keys(key: PRNGKeyArray | np.ndarray, epoch: Epoch, count: int) -> RoundKeys:
     """Two words for each round."""
     # By the same hash: on a CPU, threefry would take longer than the order of a batch.
-    keys = jnp.arange(1, 2 * count + 1, dtype=jnp.uint32) * np.uint32(0x9E3779B9)
+    xp = namespace(key, epoch)
+    keys = xp.arange(1, 2 * count + 1, dtype=np.uint32) * np.uint32(0x9E3779B9)
     for word in (*words_of(key), epoch):
         keys = hashed(keys ^ word)
-    return keys.reshape(count, 2)
+    own: RoundKeys = keys.reshape(count, 2)
+    return own
 
 
-def keys_of_each(keys: RoundKeys, words: UInt32[Array, " numbers"]) -> RoundKeys:
+def keys_of_each(keys: RoundKeys, words: Batch) -> RoundKeys:
     """Keys of its own for each number, by a word that is hashed well."""
     return keys[..., None] ^ words[None, None]
 
@@ -64,8 +65,8 @@ def permuted(numbers: Words, grid: Grid, keys: RoundKeys) -> Words:
     """Where a permutation takes these numbers, each of which lies on its grid."""
     row, column = numbers // grid.columns, numbers % grid.columns
     for down, along in keys:
-        row = _shift(row, _height(grid, column), hashed(column ^ down))
-        column = _shift(column, _width(grid, row), hashed(row ^ along))
+        row = _shift(row, _height(grid, column), _bits(column, down))
+        column = _shift(column, _width(grid, row), _bits(row, along))
     return row * grid.columns + column
 
 
@@ -73,32 +74,45 @@ def restored(numbers: Words, grid: Grid, keys: RoundKeys) -> Words:
     """The numbers that `permuted` takes there."""
     row, column = numbers // grid.columns, numbers % grid.columns
     for down, along in keys[::-1]:
-        column = _shift_back(column, _width(grid, row), hashed(row ^ along))
-        row = _shift_back(row, _height(grid, column), hashed(column ^ down))
+        column = _shift_back(column, _width(grid, row), _bits(row, along))
+        row = _shift_back(row, _height(grid, column), _bits(column, down))
     return row * grid.columns + column
 
 
 def _height(grid: Grid, column: Words) -> Words:
-    rows = jnp.uint32(grid.rows)
-    return jnp.where(column < grid.last, rows, rows - 1)
+    rows = words(grid.rows, column)
+    height: Words = namespace(column).where(column < grid.last, rows, rows - 1)
+    return height
 
 
 def _width(grid: Grid, row: Words) -> Words:
-    return jnp.where(row < grid.rows - 1, jnp.uint32(grid.columns), jnp.uint32(grid.last))
+    whole, last = words(grid.columns, row), words(grid.last, row)
+    width: Words = namespace(row).where(row < grid.rows - 1, whole, last)
+    return width
 
 
 def _shift(place: Words, length: Words, bits: Words) -> Words:
     moved = place + _part(length, bits)
     # The remainder: where `moved < length` the difference wraps to a huge number and loses.
-    return jnp.minimum(moved, moved - length)
+    place = namespace(moved).minimum(moved, moved - length)
+    return place
 
 
 def _shift_back(place: Words, length: Words, bits: Words) -> Words:
     moved = place - _part(length, bits)
-    return jnp.minimum(moved, moved + length)  # likewise, where `moved` wrapped
+    # Likewise, where `moved` wrapped.
+    place = namespace(moved).minimum(moved, moved + length)
+    return place
+
+
+def _bits(index: Words, key: Words) -> Words:
+    # On the host, numbers of more than 32 bits have an index that is less.
+    return hashed((index if index.dtype == np.uint32 else index.astype(np.uint32)) ^ key)
 
 
 def _part(length: Words, bits: Words) -> Words:
+    if length.dtype != np.uint32:
+        return bits.astype(np.uint64) * length >> np.uint64(32)
     # `bits * length >> 32` from two halves that do not overflow, since a length has 16 bits.
     return ((bits >> 16) * length + ((bits & 0xFFFF) * length >> 16)) >> 16
 

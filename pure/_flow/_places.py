@@ -14,6 +14,7 @@ from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray, UInt32
 
 from .._text import of_type, spec_text
+from ._namespace import Batch, looked_up, words
 from ._order import Shuffled
 
 _COUNTED, _SHUFFLED = 2**32 - 1, 2**31 - 1  # as many as 32 bits count; as a shuffle does
@@ -29,7 +30,7 @@ class AbstractPlaces(eqx.Module):
         """The number of records in the view."""
 
     @abc.abstractmethod
-    def ids(self, places: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+    def ids(self, places: Batch) -> Batch:
         """The ids in the whole of the records at these places of the view."""
 
 
@@ -42,8 +43,9 @@ class Table(AbstractPlaces):
     def count(self) -> int:
         return int(self.table.shape[0])
 
-    def ids(self, places: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
-        return self.table.at[places].get(mode="promise_in_bounds")
+    def ids(self, places: Batch) -> Batch:
+        ids: Batch = looked_up(self.table, places)
+        return ids
 
 
 class Run(AbstractPlaces):
@@ -57,8 +59,9 @@ class Run(AbstractPlaces):
     def count(self) -> int:
         return self.many
 
-    def ids(self, places: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
-        return places * np.uint32(self.step % 2**32) + np.uint32(self.start)  # modulo 2**32
+    def ids(self, places: Batch) -> Batch:
+        ids = places * np.uint32(self.step % 2**32) + np.uint32(self.start)
+        return ids if ids.dtype == np.uint32 else ids.astype(np.uint32)  # modulo 2**32
 
 
 def _check_counted(size: int, most: int = _COUNTED) -> None:
@@ -81,8 +84,8 @@ class Part(AbstractPlaces):
     def count(self) -> int:
         return self.many
 
-    def ids(self, places: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
-        return self.order.ids(places + np.uint32(self.start), jnp.asarray(_SPLIT), self.size)
+    def ids(self, places: Batch) -> Batch:
+        return self.order.ids(places + np.uint32(self.start), words(_SPLIT, places), self.size)
 
 
 def part(key: PRNGKeyArray, size: int, start: int, many: int) -> Part:

@@ -5,9 +5,9 @@ Which order it repeats is not known here.
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, UInt32
 
 from .._text import of_type
+from ._namespace import Batch, Epoch
 from ._order import AbstractOrder, check_natural
 
 
@@ -31,6 +31,16 @@ class Repeat(AbstractOrder):
         check_natural("times", times)
         self.order, self.times = order, int(times)
 
+    @property
+    def reads_numpy(self) -> bool:  # type: ignore[override]
+        """Where the order that it repeats does."""
+        return self.order.reads_numpy
+
+    @property
+    def most(self) -> int:  # type: ignore[override]
+        """As many as the order that it repeats."""
+        return self.order.most
+
     def length(self, size: int) -> int:
         """`times` times that of the order."""
         return self.times * self.order.length(size)
@@ -38,22 +48,16 @@ class Repeat(AbstractOrder):
     def check(self, size: int) -> None:
         self.order.check(size)
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Ids of the order at `positions // times`."""
         return self.order.ids(positions // self.times, epoch, size)
 
-    def turns(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def turns(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """The repetition, and the turn of the order if it has turns of its own."""
         again = positions % self.times
         turns = self.order.turns(positions // self.times, epoch, size)
         return again if turns is None else turns * np.uint32(self.times) + again
 
-    def own_epochs(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"] | None:
+    def own_epochs(self, positions: Batch, epoch: Epoch, size: int) -> Batch | None:
         """Those of the order."""
         return self.order.own_epochs(positions // self.times, epoch, size)

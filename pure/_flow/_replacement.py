@@ -4,19 +4,21 @@ How weights are made ready is told in `_alias`, where random words come from in 
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float32, PRNGKeyArray, Shaped, UInt32
+from jaxtyping import Array, Float32, PRNGKeyArray, Shaped
 
 from .._random._keys import check_key
 from .._text import valued
 from ._alias import Alias, alias
 from ._apart import start_of
 from ._chance import below, words_at
+from ._namespace import Batch, Epoch, words
 from ._order import AbstractOrder, check_size
 
 
@@ -27,21 +29,18 @@ class WithReplacement(AbstractOrder):
     record has draws of its own. `key` is one JAX key, typed or raw.
     """
 
+    reads_numpy: ClassVar[bool] = True
     key: PRNGKeyArray
 
     def __check_init__(self) -> None:
         check_key("key", self.key)
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Ids at `positions`, same shape; `ValueError` for a `size` outside 1 to 2**31 - 1."""
         check_size(self, size)
-        return below(words_at(self.key, epoch, positions), jnp.uint32(size)).high
+        return below(words_at(self.key, epoch, positions), words(size, positions)).high
 
-    def turns(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def turns(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """The positions, by which alone two visits of a record can be told apart."""
         return positions
 
@@ -74,6 +73,11 @@ class Weighted(AbstractOrder):
     key: PRNGKeyArray
     weights: Alias | Shaped[Array, "..."]
 
+    @property
+    def reads_numpy(self) -> bool:  # type: ignore[override]
+        """Where its weights have been made ready."""
+        return isinstance(self.weights, Alias)
+
     def __init__(self, key: PRNGKeyArray, weights: ArrayLike | Sequence[int | float] | Alias):
         check_key("key", key)
         self.key = key
@@ -88,9 +92,7 @@ class Weighted(AbstractOrder):
                 "weight for each record. Those of a view are weights[view.ids]."
             )
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Ids at `positions`, same shape; `ValueError` for a `size` other than that of weights."""
         check_size(self, size)
         self.check(size)
@@ -98,9 +100,7 @@ class Weighted(AbstractOrder):
         table = weights if isinstance(weights, Alias) else alias(_single(weights))
         return table.drawn(words_at(self.key, epoch, positions), start_of(positions))
 
-    def turns(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def turns(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """The positions, by which alone two visits of a record can be told apart."""
         return positions
 

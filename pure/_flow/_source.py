@@ -10,17 +10,20 @@ from typing import Any, Generic
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import typing_extensions as te
-from jaxtyping import Array, PyTree, Shaped, UInt32
+from jaxtyping import Array, Int64, PyTree, Shaped, UInt32
 
 from .._text import of_type
 from ._fields import fields
 from ._foreign import is_of_the_face, mend_to_source
 from ._gather import gathered
+from ._namespace import Batch as Batched
 from ._order import AbstractOrder
 from ._staging import staged
 
 Batch = te.TypeVar("Batch", default=Any)
+Ids = Int64[np.ndarray, " batch"]
 
 
 class AbstractSource(eqx.Module, Generic[Batch]):
@@ -38,7 +41,15 @@ class AbstractSource(eqx.Module, Generic[Batch]):
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         """The records of these ids, stacked along a leading axis. All ids are below `size`."""
 
-    def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+    def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
+        """The records of these ids in arrays of NumPy, read on the host: into `out`, if given.
+
+        Asked of a source that is joined with one whose records are read on the host.
+        """
+        rows = self.rows(jnp.asarray(ids.astype(np.uint32)))
+        return filled(out, jax.tree.map(np.asarray, rows))
+
+    def record_ids(self, ids: Batched) -> Batched:
         """The ids by which these records draw: their own, or for a view those of the whole."""
         return ids
 
@@ -47,7 +58,7 @@ class AbstractSource(eqx.Module, Generic[Batch]):
         """The source that holds the records: itself, or for a view what it is a view of."""
         return self
 
-    def places(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+    def places(self, ids: Batched) -> Batched:
         """The ids of these records in the `whole`."""
         return ids
 
@@ -127,3 +138,15 @@ class ArraySource(AbstractSource[Batch]):
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         rows: Batch = gathered(self.data, ids)
         return rows
+
+    def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
+        return filled(out, jax.tree.map(lambda x: np.asarray(x)[ids], self.data))
+
+
+def filled(out: PyTree[np.ndarray] | None, rows: PyTree[np.ndarray]) -> PyTree[np.ndarray]:
+    """The rows, copied into the arrays of `out` if there are some."""
+    if out is None:
+        return rows
+    for there, row in zip(jax.tree.leaves(out), jax.tree.leaves(rows), strict=True):
+        np.copyto(there, row)
+    return out

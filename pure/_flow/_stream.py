@@ -3,8 +3,9 @@
 Stages are not known here; a loop is given what to do with a batch.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -17,13 +18,17 @@ from .._random._origin import Origin
 from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_cursor, check_length
 from ._carry import check_carry
+from ._host_source import AbstractHostSource
+from ._hosted import given_source, is_hosted
 from ._marks import Mark, check_marks, kept, marked
+from ._namespace import Batch as Batched
+from ._namespace import Epoch, Flags, Words, namespace, plain
 from ._order import AbstractOrder, Sequential, checked_ids, positions_of
 from ._shard import Shard, checked_shard, part_of
-from ._source import AbstractSource, Batch, check_source
+from ._source import AbstractSource, Batch
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
-_Places: TypeAlias = tuple[Array, Array | None, Array | None]  # places; turns, own epochs
+_Places: TypeAlias = tuple[Words, Words | None, Words | None]  # places; turns, own epochs
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 
@@ -62,7 +67,7 @@ class Stream(eqx.Module, Generic[Batch]):
 
     def __init__(
         self,
-        source: AbstractSource[Batch],
+        source: AbstractSource[Batch] | AbstractHostSource[Batch],
         order: AbstractOrder | None = None,
         *,
         batch_size: int,
@@ -70,7 +75,7 @@ class Stream(eqx.Module, Generic[Batch]):
         shard: Shard | None = None,
         record_ids: str | None = None,
     ):
-        check_source("source", source)
+        source = given_source("source", source)
         if not isinstance(order, AbstractOrder | None):
             raise TypeError(
                 f"order is of type {type(order).__name__}; expected an order: write Shuffled(key), "
@@ -84,6 +89,11 @@ class Stream(eqx.Module, Generic[Batch]):
         self.record_ids = record_ids
         if marks := self._marks:
             check_marks(source.element_spec, marks)
+        if self.is_wide and record_ids is not None:
+            raise ValueError(
+                f"record_ids is {record_ids!r}, but the source has {source.size} records, whose "
+                "ids need more than the 32 bits of that field; leave it out."
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -100,18 +110,43 @@ class Stream(eqx.Module, Generic[Batch]):
     def first(self, length: int) -> tuple[Batch, Origin]:
         """The first records, in no order: an example of a batch for a trace."""
         origin = Origin.numbered(len(part_of(length, self.shard)))
-        places = self.source.places(origin.ids % self.source.size)
-        return self.rows(places, origin.ids < self.source.size), origin
+        numbers = jnp.arange(len(origin.ids), dtype=jnp.uint32)
+        counts = numbers < min(self.source.size, _MOST)
+        if not self.is_hosted:
+            return self.rows(self.source.places(numbers % self.source.size), counts), origin
+        origin = dataclasses.replace(origin, ids=_example(numbers, wide=self.is_wide))
+        spec = self.source.element_spec
+        rows = jax.tree.map(lambda x: jnp.zeros((len(numbers), *x.shape), x.dtype), spec)
+        return self.with_marks(rows, counts, origin), origin
 
     def rows(self, places: UInt32[Array, " batch"], counts: Bool[Array, " batch"]) -> Batch:
         """The records at these places of the whole, with the fields for which of them count, and
         for their ids."""
-        rows: Any = self.source.whole.rows(places)
+        whole = self.source.whole
+        return self._with_marks(whole.rows(places), counts, lambda: whole.record_ids(places))
+
+    def with_marks(self, rows: Any, counts: Bool[Array, " batch"], origin: Origin) -> Batch:
+        """Records that were handed in, with the fields that the stream adds."""
+        return self._with_marks(rows, counts, lambda: jnp.asarray(origin.ids))
+
+    def _with_marks(
+        self, rows: Any, counts: Bool[Array, " batch"], ids: Callable[[], Array]
+    ) -> Batch:
         if marks := self._marks:
-            own = {"bool": lambda: counts, "uint32": lambda: self.source.whole.record_ids(places)}
+            own = {"bool": lambda: counts, "uint32": ids}
             rows = marked(rows, {mark: own[mark.dtype]() for mark in marks})
         found: Batch = rows
         return found
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether its records are read on the host, and handed in."""
+        return is_hosted(self.source)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its ids and offsets have two words: for 2**31 records and more."""
+        return max(self.source.whole.size, self.batching.records) > _MOST
 
     def start(self, epoch: int = 0) -> Cursor:
         """The cursor at the beginning of an epoch, an int below 2**32."""
@@ -123,32 +158,50 @@ class Stream(eqx.Module, Generic[Batch]):
 
         A shard gives its part of them.
         """
+        places, counts, origin = self.origin(_traced(cursor), length)
+        return self.rows(places, counts), origin
+
+    def origin(self, cursor: Cursor, length: int) -> tuple[Words, Flags, Origin]:
+        """Where the `length` records from a settled cursor on are, which count, and their origin.
+
+        Whole numbers of JAX where the cursor is; of NumPy where it is one of NumPy, of one axis
+        for as many batches, and then all have that axis before their own.
+        """
         many, remainder = self.batching.records, self.batching.remainder
-        epoch, offset = (jnp.asarray(x, jnp.uint32) for x in cursor)
-        part = part_of(length, self.shard)
-        positions = offset + jnp.arange(part.start, part.stop, dtype=jnp.uint32)
+        epoch, offset = cast(tuple[Epoch, Epoch], cursor)
+        xp, part = namespace(epoch, offset), part_of(length, self.shard)
+        positions = offset[..., None] + xp.arange(part.start, part.stop, dtype=offset.dtype)
         laps = 1 + (many + length - 2) // many if remainder == "carry" else 1
-        lap = positions // many if laps > 1 else jnp.zeros_like(positions)
-        epochs = epoch + jnp.arange(laps, dtype=jnp.uint32)
+        lap = positions // many if laps > 1 else xp.zeros_like(positions)
+        epochs = epoch[..., None] + xp.arange(laps, dtype=np.uint32)
         within = positions % many if laps > 1 or isinstance(remainder, Pad) else positions
-        if laps > 1:
-            each = jax.vmap(lambda e: self._places(within, e))(epochs)
-            places = jax.tree.map(lambda x: x[lap, jnp.arange(len(part))], each)
-        else:
-            places = self._places(within, epoch)
-        ids, turn, own = jax.tree.map(lambda x: settled(x, offset), places)
-        return self.rows(ids, positions < many), Origin(
-            ids=self.source.whole.record_ids(ids),
-            lap=lap,
+        ids, turn, own = self._found(within, epochs, lap, offset)
+        known = self.source.whole.record_ids(ids.reshape(-1)).reshape(ids.shape)
+        origin = Origin(
+            ids=_told(known),
+            lap=lap if lap.dtype == np.uint32 else lap.astype(np.uint32),
             epochs=epochs,
-            offset=offset,
+            offset=_told(offset),
             turn=turn,
             own=own,
         )
+        return ids, positions < many, origin
 
-    def _places(self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""]) -> _Places:
+    def _found(self, within: Words, epochs: Words, lap: Words, offset: Words) -> _Places:
+        if not isinstance(within, jax.Array):
+            own = np.take_along_axis(epochs, lap.astype(np.int64), axis=-1)
+            return _of_each(self._places, np.asarray(within), own)
+        if epochs.shape[0] == 1:
+            places = self._places(within, epochs[0])
+        else:
+            each = jax.vmap(lambda epoch: self._places(within, epoch))(epochs)
+            places = jax.tree.map(lambda x: x[lap, jnp.arange(len(within))], each)
+        found: _Places = jax.tree.map(lambda x: settled(x, offset), places)
+        return found
+
+    def _places(self, positions: Batched, epoch: Epoch) -> _Places:
         order, size = self.order, self.source.size
-        ids = checked_ids(order, order.ids(positions, epoch, size), len(positions))
+        ids = checked_ids(order, order.ids(positions, epoch, size), positions)
         return (
             self.source.places(ids),
             order.turns(positions, epoch, size),
@@ -189,7 +242,7 @@ class Stream(eqx.Module, Generic[Batch]):
             cursor, carry = state
             cursor, batch, origin = stream._take(cursor)
             # Records of one axis are read in order, and fused with what comes after at no cost.
-            new, y = body(carry, apart(batch, origin.offset, axes=3), origin)
+            new, y = body(carry, apart(batch, origin.mark, axes=3), origin)
             check_carry(carry, new)
             return (cursor, new), y
 
@@ -238,12 +291,46 @@ def _settled_order(own: AbstractOrder | None, order: AbstractOrder | None) -> Ab
     return order or own or Sequential()
 
 
+def _of_each(
+    places: Callable[[Batched, Epoch], _Places], within: np.ndarray, epochs: np.ndarray
+) -> _Places:
+    # All batches at once, for each epoch that they touch.
+    every = np.unique(epochs)
+    if len(every) == 1:
+        found = places(plain(within.reshape(-1)), every[0])
+        whole: _Places = jax.tree.map(lambda x: x.reshape(within.shape), found)
+        return whole
+    parts = [(epochs == epoch, places(plain(within[epochs == epoch]), epoch)) for epoch in every]
+
+    def together(*columns: np.ndarray) -> np.ndarray:
+        made = np.empty(within.shape, columns[0].dtype)
+        for (where, _), column in zip(parts, columns, strict=True):
+            made[where] = column
+        return made
+
+    joined: _Places = jax.tree.map(together, *(found for _, found in parts))
+    return joined
+
+
+def _told(numbers: Words) -> Words:
+    # What no program has a type for, as two words.
+    if numbers.dtype != np.uint64:
+        return numbers
+    high = numbers >> np.uint64(32)
+    two = np.stack([high, numbers & np.uint64(2**32 - 1)], axis=-1)
+    return plain(two.astype(np.uint32))
+
+
+def _example(numbers: Array, *, wide: bool) -> Array:
+    return jnp.stack([jnp.zeros_like(numbers), numbers], axis=-1) if wide else numbers
+
+
 def _traced(cursor: Cursor) -> Cursor:
     return Cursor(*(jnp.asarray(x, jnp.uint32) for x in cursor))
 
 
 def _check_size(source: AbstractSource) -> None:
-    if source.size > _MOST:
+    if source.size > _MOST and not is_hosted(source):
         raise ValueError(
             f"The source has {source.size} records; expected at most {_MOST}. Split it into "
             "smaller ones; of one long row of numbers, such as a file of tokens, read windows: "

@@ -10,13 +10,17 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Integer, PRNGKeyArray, PyTree, UInt32
+from jaxtyping import Array, Bool, Int64, Integer, PRNGKeyArray, PyTree, UInt32
 
 from .._random._keys import check_key
 from ._apart import settled, start_of
+from ._host_source import AbstractHostSource
+from ._hosted import given_part
+from ._namespace import Batch as Batched
+from ._namespace import plain
 from ._places import AbstractPlaces, chosen, marked, part
 from ._shares import Shares, ends_of
-from ._source import AbstractSource, Batch, check_part
+from ._source import AbstractSource, Batch
 
 Ids: TypeAlias = (
     Integer[Array, " records"] | Integer[np.ndarray, " records"] | Sequence[int] | range | slice
@@ -40,9 +44,10 @@ class Subset(AbstractSource[Batch]):
     source: AbstractSource[Batch]
     shown: AbstractPlaces
 
-    def __init__(self, source: AbstractSource[Batch], ids: Ids | AbstractPlaces):
-        check_part("source", source)
-        self.source = source
+    def __init__(
+        self, source: AbstractSource[Batch] | AbstractHostSource[Batch], ids: Ids | AbstractPlaces
+    ):
+        self.source = given_part("source", source)
         self.shown = ids if isinstance(ids, AbstractPlaces) else chosen(ids, source.size)
 
     @property
@@ -54,7 +59,7 @@ class Subset(AbstractSource[Batch]):
         """The source that is no view, in which the records are."""
         return self.source.whole
 
-    def places(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+    def places(self, ids: Batched) -> Batched:
         """The ids of these records in the `whole`."""
         return self.source.places(self.shown.ids(ids))
 
@@ -76,25 +81,36 @@ class Subset(AbstractSource[Batch]):
     def rows(self, ids: UInt32[Array, " batch"]) -> Batch:
         # A stream asks the whole instead. The places are found once, or XLA would find that of a
         # record anew for each of its numbers.
-        return self.whole.rows(settled(self.places(ids), start_of(ids)))
+        rows: Batch = self.whole.rows(settled(self.places(ids), start_of(ids)))
+        return rows
 
-    def record_ids(self, ids: UInt32[Array, " batch"]) -> UInt32[Array, " batch"]:
+    def fetch(
+        self, ids: Int64[np.ndarray, " batch"], out: PyTree[np.ndarray] | None = None
+    ) -> PyTree[np.ndarray]:
+        return self.whole.fetch(
+            np.asarray(self.places(plain(ids.astype(np.uint32))), np.int64), out
+        )
+
+    def record_ids(self, ids: Batched) -> Batched:
         """The ids by which these records draw in the whole."""
         return self.whole.record_ids(self.places(ids))
 
 
-def where(source: AbstractSource[Batch], mask: Mask) -> Subset[Batch]:
+def where(source: AbstractSource[Batch] | AbstractHostSource[Batch], mask: Mask) -> Subset[Batch]:
     """The records at which a mask is True: a view, nothing is copied.
 
     `mask` is a boolean for each record. **Errors:** TypeError for anything but booleans, ValueError
     for another number of them, and if none is True.
     """
-    check_part("source", source)
+    source = given_part("source", source)
     return Subset(source, marked(mask, source.size))
 
 
 def split(
-    source: AbstractSource[Batch], parts: Shares, *, key: PRNGKeyArray | None = None
+    source: AbstractSource[Batch] | AbstractHostSource[Batch],
+    parts: Shares,
+    *,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[Subset[Batch], ...]:
     """Views that share the records of a source among them: `train, valid = split(source, 0.8)`.
 
@@ -108,7 +124,7 @@ def split(
     **Errors:** TypeError for what is neither a fraction nor a count; ValueError for a list that
     does not add up to the whole, and for a view without records.
     """
-    check_part("source", source)
+    source = given_part("source", source)
     if key is not None:
         check_key("key", key)
     size = source.size

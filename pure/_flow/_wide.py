@@ -8,9 +8,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, UInt32
 
-Word = UInt32[Array, "..."]
+from ._namespace import Flags, namespace, plain
+from ._namespace import Words as Word
+from ._namespace import word as as_word
 
 
 class Wide(NamedTuple):
@@ -22,7 +23,7 @@ class Wide(NamedTuple):
 
 def wide(word: Word) -> Wide:
     """A word as a wide number."""
-    return Wide(jnp.zeros_like(word), word)
+    return Wide(namespace(word).zeros_like(word), word)
 
 
 def product(a: Word, b: Word) -> Wide:
@@ -40,15 +41,15 @@ def high_product(a: Word, b: Word) -> Word:
 def plus(x: Wide, y: Wide) -> Wide:
     """`x + y`, modulo 2**64."""
     low = x.low + y.low
-    return Wide(x.high + y.high + (low < x.low).astype(jnp.uint32), low)
+    return Wide(x.high + y.high + (low < x.low).astype(np.uint32), low)
 
 
 def minus(x: Wide, y: Wide) -> Wide:
     """`x - y`, modulo 2**64."""
-    return Wide(x.high - y.high - (x.low < y.low).astype(jnp.uint32), x.low - y.low)
+    return Wide(x.high - y.high - (x.low < y.low).astype(np.uint32), x.low - y.low)
 
 
-def less(x: Wide, y: Wide) -> Bool[Array, "..."]:
+def less(x: Wide, y: Wide) -> Flags:
     """Whether `x < y`."""
     return (x.high < y.high) | ((x.high == y.high) & (x.low < y.low))
 
@@ -56,16 +57,27 @@ def less(x: Wide, y: Wide) -> Bool[Array, "..."]:
 def running(x: Wide) -> Wide:
     """The sums of `x[: i + 1]` along the first axis, modulo 2**64."""
     low = jnp.cumsum(x.low, axis=0, dtype=jnp.uint32)
-    carried = (low < x.low).astype(jnp.uint32)  # where a sum wrapped, it is below what was added
+    carried = (low < x.low).astype(np.uint32)  # where a sum wrapped, it is below what was added
     return Wide(jnp.cumsum(x.high + carried, axis=0, dtype=jnp.uint32), low)
 
 
 def divided(x: Wide, by: Word) -> tuple[Wide, Word]:
     """`(x // by, x % by)`; `by`, an array or a scalar of uint32, is not zero."""
-    by = jnp.asarray(by, jnp.uint32)
+    by = as_word(by)
+    if namespace(*x, by) is np:
+        return _divided_on_the_host(x, by)
     high = x.high // by
     low, rest = _divided(x.high - high * by, x.low, by)
     return Wide(high, low), rest
+
+
+def _divided_on_the_host(x: Wide, by: Word) -> tuple[Wide, Word]:
+    whole, rest = np.divmod(
+        (x.high.astype(np.uint64) << np.uint64(32)) | x.low, by.astype(np.uint64)
+    )
+    words = (x.astype(np.uint32) for x in (whole >> np.uint64(32), whole, rest))
+    high, low, left = map(plain, words)
+    return Wide(high, low), left
 
 
 def _divided(high: Word, low: Word, by: Word) -> tuple[Word, Word]:

@@ -3,14 +3,14 @@
 Positions and records are counted here and nothing is held. What lies on the disk is not known.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, PRNGKeyArray
 
 from .._random._keys import check_key
+from ._namespace import Batch, Epoch, Words, namespace, words
 from ._order import AbstractOrder, check_natural, check_size
 from ._permutation import Grid, hashed, keys_of_each, permuted, restored, round_keys, rounds
 
@@ -45,6 +45,7 @@ class Windowed(AbstractOrder):
     **Errors:** TypeError for a `block` or `window` that is no int, ValueError for one below 1.
     """
 
+    reads_numpy: ClassVar[bool] = True
     key: PRNGKeyArray
     block: int = eqx.field(static=True)
     window: int = eqx.field(static=True)
@@ -55,21 +56,19 @@ class Windowed(AbstractOrder):
         check_natural("window", window)
         self.key, self.block, self.window = key, int(block), int(window)
 
-    def ids(
-        self, positions: UInt32[Array, "batch"], epoch: UInt32[Array, ""], size: int
-    ) -> UInt32[Array, "batch"]:
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
         """Ids at `positions`, same shape; `ValueError` for a `size` outside 1 to 2**31 - 1."""
         check_size(self, size)
         layout = self._layout(size)
         blocks, block, window, lacking = layout
         grid, keys = Grid.of(blocks), round_keys(self.key, epoch, rounds(blocks))
         # Where the short block stands: positions behind its window lack what it lacks.
-        short = restored(jnp.uint32(blocks - 1), grid, keys)
+        short = restored(words(blocks - 1, positions), grid, keys)
         which, start = _windows(positions, short // window, layout)
         has_short = which == short // window
         within = self._mixed(positions - start, which, has_short, epoch, layout)
         behind = has_short & (within >= short % window * block + (block - lacking))
-        within = jnp.where(behind, within + lacking, within)
+        within = cast(Batch, namespace(within).where(behind, within + lacking, within))
         return permuted(which * window + within // block, grid, keys) * block + within % block
 
     def _layout(self, size: int) -> _Layout:
@@ -79,34 +78,35 @@ class Windowed(AbstractOrder):
 
     def _mixed(
         self,
-        places: UInt32[Array, " batch"],
-        which: UInt32[Array, " batch"],
-        has_short: Bool[Array, " batch"],
-        epoch: UInt32[Array, ""],
+        places: Batch,
+        which: Batch,
+        has_short: Bool[Array, " batch"] | Bool[np.ndarray, " batch"],
+        epoch: Epoch,
         layout: _Layout,
-    ) -> UInt32[Array, " batch"]:
+    ) -> Batch:
         # Where a place of a window goes, in a window of one of four sizes.
         is_last = which == (layout.blocks - 1) // layout.window
         whole, last = layout.window * layout.block, layout.last * layout.block
         sizes = [[whole, whole - layout.lacking], [last, last - layout.lacking]]
         (a, b), (c, d) = [[Grid.of(max(1, size)) for size in row] for row in sizes]
+        xp = namespace(which)
         grid = Grid(
             *(
-                jnp.where(is_last, jnp.where(has_short, z, y), jnp.where(has_short, x, w))
+                xp.where(is_last, xp.where(has_short, z, y), xp.where(has_short, x, w))
                 for w, x, y, z in zip(*(map(np.uint32, grid) for grid in (a, b, c, d)), strict=True)
             )
         )
         keys = round_keys(self.key, epoch, rounds(min(map(min, sizes))))
-        return permuted(places, grid, keys_of_each(hashed(keys ^ _WITHIN), hashed(which)))
+        return permuted(
+            places, grid, keys_of_each(hashed(cast(Words, keys) ^ _WITHIN), hashed(which))
+        )
 
 
-def _windows(
-    positions: UInt32[Array, " batch"], short: UInt32[Array, ""], layout: _Layout
-) -> tuple[UInt32[Array, " batch"], UInt32[Array, " batch"]]:
+def _windows(positions: Batch, short: Words, layout: _Layout) -> tuple[Batch, Batch]:
     """In which window each position lies, and at which position that starts."""
     length = np.uint32(layout.window * layout.block)
     ahead = positions < short * length
     inside = ~ahead & (positions - short * length < length - np.uint32(layout.lacking))
-    moved = jnp.where(ahead | inside, np.uint32(0), np.uint32(layout.lacking))
+    moved = namespace(positions).where(ahead | inside, np.uint32(0), np.uint32(layout.lacking))
     which = (positions + moved) // length
     return which, which * length - moved

@@ -6,8 +6,8 @@ JAX knows it by its name, so that a saved key is found again. Nothing of pipelin
 import functools
 import math
 import sys
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,10 @@ from jax.extend.random import define_prng_impl
 from jaxtyping import Array, PRNGKeyArray, Shaped, UInt, UInt32
 
 Words = UInt32[Array, "..."]
+if TYPE_CHECKING:
+    Host: TypeAlias = Array
+else:
+    Host: TypeAlias = UInt32[np.ndarray, "..."] | np.uint32
 
 _NAME = "threefry2x32-13"
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -57,9 +61,10 @@ def is_fast(key: PRNGKeyArray) -> bool:
     return str(jax.random.key_impl(key)) == _NAME
 
 
-@functools.partial(jax.jit, static_argnums=2, inline=True)
-def threefry(key: UInt32[Array, "2"], counter: Words, purpose: np.uint32) -> tuple[Words, Words]:
-    """Two words for each counter."""
+def threefry_words(
+    key: Sequence[Words | Host], counter: Words | Host, purpose: np.uint32
+) -> tuple[Words | Host, Words | Host]:
+    """Two words for each counter; of NumPy's, NumPy's."""
     words = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
     first, second = counter + words[0], purpose + words[1]
     for index in range(13):
@@ -71,6 +76,13 @@ def threefry(key: UInt32[Array, "2"], counter: Words, purpose: np.uint32) -> tup
             first = first + words[turn % 3]
             second = second + words[(turn + 1) % 3] + np.uint32(turn)
     return first, second
+
+
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def threefry(key: UInt32[Array, "2"], counter: Words, purpose: np.uint32) -> tuple[Words, Words]:
+    """`threefry_words`, compiled."""
+    first, second = threefry_words((key[0], key[1]), counter, purpose)
+    return jnp.asarray(first), jnp.asarray(second)
 
 
 def _seed(seed: Shaped[Array, ""]) -> UInt32[Array, "2"]:

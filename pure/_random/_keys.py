@@ -21,7 +21,10 @@ RecordKeys = Key[Array, " batch"] | UInt32[Array, "batch words"]
 def batch_key(key: PRNGKeyArray, node: str, origin: Origin) -> PRNGKeyArray:
     """One key for the whole batch: a function of seed, node name, epoch and offset."""
     seed = jax.random.fold_in(key, _stable_hash(f"batch:{node}"))
-    return jax.random.fold_in(jax.random.fold_in(seed, origin.epochs[0]), origin.offset)
+    own = jax.random.fold_in(seed, origin.epochs[0])
+    for word in jnp.atleast_1d(origin.offset):
+        own = jax.random.fold_in(own, word)
+    return own
 
 
 def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
@@ -34,7 +37,9 @@ def record_keys(key: PRNGKeyArray, node: str, origin: Origin) -> RecordKeys:
     seed = jax.random.fold_in(
         key if is_fast(key) else of_threefry(key), _stable_hash(f"record:{node}")
     )
-    keys = _each(_of_epochs(seed, origin), origin.ids)
+    keys: RecordKeys = _of_epochs(seed, origin)
+    for word in origin.ids.T if origin.ids.ndim > 1 else [origin.ids]:
+        keys = _each(keys, word)
     return keys if origin.turn is None else _each(keys, origin.turn)
 
 
@@ -63,9 +68,10 @@ def check_key(name: str, key: object) -> None:
         raise TypeError(f"{name} is {spec_text(key)}; expected {expected}")
 
 
-def words_of(key: PRNGKeyArray) -> Sequence[UInt32[Array, ""]]:
-    """The words of a key. **Errors:** ValueError for several keys in one array."""
-    words = jax.random.key_data(key)
+def words_of(key: PRNGKeyArray | np.ndarray) -> Sequence[UInt32[Array, ""] | np.uint32]:
+    """The words of a key; NumPy's of NumPy's. **Errors:** ValueError for several keys in one
+    array."""
+    words = key if isinstance(key, np.ndarray) else jax.random.key_data(key)
     if words.ndim != 1:
         raise ValueError(
             f"key is {spec_text(key)}, which are several JAX keys; expected one: write key[0], or "

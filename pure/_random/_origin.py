@@ -3,9 +3,17 @@
 Neither knows the other; this is all that they share.
 """
 
+from typing import TYPE_CHECKING, TypeAlias
+
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, UInt32
+
+if TYPE_CHECKING:  # for a checker they are arrays of JAX, which the host alone has not
+    Numbers: TypeAlias = Array
+else:
+    Numbers: TypeAlias = UInt32[Array, "..."] | UInt32[np.ndarray, "..."] | np.uint32
 
 
 class Origin(eqx.Module):
@@ -17,14 +25,23 @@ class Origin(eqx.Module):
 
     `turn` tells the times apart that a record is handed out in one epoch, under an order that may
     hand it out twice. `own` is the epoch of each record's own source, where several are mixed.
+
+    Where there are 2**31 records or more, `ids` and `offset` have a last axis of two words, the
+    high one first.
     """
 
-    ids: UInt32[Array, " batch"]
-    lap: UInt32[Array, " batch"]
-    epochs: UInt32[Array, " laps"]
-    offset: UInt32[Array, ""]
-    turn: UInt32[Array, " batch"] | None = None
-    own: UInt32[Array, " batch"] | None = None
+    ids: Numbers
+    lap: Numbers
+    epochs: Numbers
+    offset: Numbers
+    turn: Numbers | None = None
+    own: Numbers | None = None
+
+    @property
+    def mark(self) -> UInt32[Array, ""]:
+        """A number that no compiler knows, and that is never the last of 32 bits."""
+        at: Array = jnp.asarray(self.offset)
+        return at if at.ndim == 0 else at[0]
 
     @classmethod
     def numbered(cls, records: int) -> "Origin":

@@ -9,5 +9,6 @@ The one room of the core with side effects: files are read here, and threads run
 
 # isort: off
 from ._source import AbstractHostSource as AbstractHostSource
+from ._disk import DiskSource as DiskSource
 from ._checkpoints import Checkpoints as Checkpoints
 from ._resumable import Place as Place

@@ -1,0 +1,162 @@
+"""Batches that are handed in: how the host finds out which records they hold, and what a program
+is given in their place.
+
+Nothing here reads a record, and nothing runs beside; when it is done is not known.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from .._channels_last import canonical
+from .._random._origin import Numbers, Origin
+from ._apart import apart
+from ._batching import Cursor
+from ._carry import check_carry
+from ._namespace import Batch, Epoch, Flags, plain
+from ._order import AbstractOrder
+from ._stream import Stream
+
+Count = Int[Array, ""]
+_Carry = TypeVar("_Carry")
+_Y = TypeVar("_Y")
+_Tree = TypeVar("_Tree")
+
+
+class Fed(NamedTuple):
+    """A batch, or several along a leading axis: all that a program would have read itself.
+
+    `counts` says which rows count; `after` is the place behind the batch: the words of its epoch
+    and its offset.
+    """
+
+    rows: PyTree
+    counts: Flags
+    origin: Origin
+    after: Numbers
+
+
+def at(chunk: Fed, index: Count) -> Fed:
+    """One of several batches."""
+    one: Fed = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False), chunk)
+    return one
+
+
+def handed(stream: Stream, fed: Fed) -> tuple[PyTree, Origin]:
+    """A batch that was handed in, as `Stream.read` gives it."""
+    return stream.with_marks(fed.rows, jnp.asarray(fed.counts), fed.origin), fed.origin
+
+
+def looped(
+    stream: Stream,
+    body: Callable[[_Carry, PyTree, Origin, Numbers], tuple[_Carry, _Y]],
+    carry: _Carry,
+    chunk: Fed,
+    start: Count,
+    count: Count,
+) -> tuple[Numbers, _Carry, _Y]:
+    """`count` of some batches, from one on: `Stream.scan` of what was handed in.
+
+    The number is traced: one program for any. The results fill the first rows of as many as the
+    chunk has batches. **Errors:** those of `Stream.scan`.
+    """
+    many = chunk.after.shape[0]
+
+    def step(carry: _Carry, index: Count) -> tuple[_Carry, _Y]:
+        fed = at(chunk, index)
+        batch, origin = handed(stream, fed)
+        new, y = body(carry, apart(batch, origin.mark, axes=3), origin, fed.after)
+        check_carry(carry, new)
+        return new, y
+
+    shapes: _Y = jax.eval_shape(step, carry, start)[1]
+    empty: _Y = jax.tree.map(lambda x: jnp.zeros((many, *x.shape), x.dtype), shapes)
+
+    def tick(index: Count, state: tuple[_Carry, _Y]) -> tuple[_Carry, _Y]:
+        new, y = step(state[0], start + index)
+        return new, jax.tree.map(lambda ys, own: ys.at[index].set(own), state[1], y)
+
+    carry, ys = canonical(lambda: jax.lax.fori_loop(0, count, tick, (carry, empty)))
+    after: Array = jax.lax.dynamic_index_in_dim(
+        jnp.asarray(chunk.after), start + count - 1, keepdims=False
+    )
+    return after, carry, ys
+
+
+def on_the_host(stream: Stream) -> Stream:
+    """The same stream, whose arrays are NumPy's and whose order reads NumPy's."""
+    order = stream.order
+    if not order.reads_numpy:
+        order = _Compiled(jax.device_put(order, jax.devices("cpu")[0]))
+        stream = eqx.tree_at(lambda x: x.order, stream, order)
+        read: Stream = eqx.tree_at(lambda x: x.source, stream, jax.tree.map(_numpy, stream.source))
+        return read
+    own: Stream = jax.tree.map(_numpy, stream)
+    return own
+
+
+def origins(
+    stream: Stream, cursors: Sequence[tuple[int, int]], length: int
+) -> tuple[np.ndarray, np.ndarray, Origin]:
+    """Where the records of some batches of one length are, which count, and their origins.
+
+    The cursors are settled; the stream is one `on_the_host`.
+    """
+    kind = np.uint64 if stream.is_wide else np.uint32
+    epoch = np.array([epoch for epoch, _ in cursors], np.uint32)
+    offset = np.array([offset for _, offset in cursors], kind)
+    with np.errstate(over="ignore"):  # words wrap, and NumPy warns of it where they are single
+        ids, counts, origin = stream.origin(Cursor(epoch, offset), length)
+    return np.asarray(ids, np.int64), np.asarray(counts), origin
+
+
+def place_words(cursor: Cursor, *, wide: bool) -> np.ndarray:
+    """A place as a program holds it: epoch and offset, which where it is wide has two words."""
+    epoch, offset = cursor.as_ints()
+    return np.array([epoch, *(divmod(offset, 2**32) if wide else [offset])], np.uint32)
+
+
+class _Compiled(AbstractOrder):
+    """An order that is written for JAX alone, asked from the host: compiled for the CPU."""
+
+    reads_numpy = True
+    order: AbstractOrder
+
+    def ids(self, positions: Batch, epoch: Epoch, size: int) -> Batch:
+        return cast(Batch, self._asked("ids", positions, epoch, size))
+
+    def length(self, size: int) -> int:
+        return self.order.length(size)
+
+    def turns(self, positions: Batch, epoch: Epoch, size: int) -> Batch | None:
+        return self._asked("turns", positions, epoch, size)
+
+    def own_epochs(self, positions: Batch, epoch: Epoch, size: int) -> Batch | None:
+        return self._asked("own_epochs", positions, epoch, size)
+
+    def _asked(self, what: str, positions: Batch, epoch: Epoch, size: int) -> Batch | None:
+        many = len(positions)
+        whole = np.zeros(1 << max(many - 1, 0).bit_length(), np.uint32)  # few programs
+        whole[:many] = positions
+        with jax.default_device(jax.devices("cpu")[0]):
+            found = _ask(self.order, what, plain(whole), epoch, size)
+        return None if found is None else plain(np.asarray(found)[:many])
+
+
+@eqx.filter_jit
+def _ask(
+    order: AbstractOrder, what: str, positions: Batch, epoch: Epoch, size: int
+) -> Batch | None:
+    asked = {"ids": order.ids, "turns": order.turns, "own_epochs": order.own_epochs}[what]
+    return asked(jnp.asarray(positions), jnp.asarray(epoch), size)
+
+
+def _numpy(leaf: Array | np.ndarray) -> np.ndarray:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return np.asarray(leaf)

@@ -1,0 +1,120 @@
+"""What a source gave, held against what it said: once, for every source.
+
+A source that raises is told by record, one that gives other shapes or dtypes by field. Nothing here
+knows why records are asked for.
+"""
+
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._text import path_text, spec_text
+from ._host_source import AbstractHostSource, Ids, spec_of
+from ._numbers import check_range
+
+_Error = TypeVar("_Error", bound=BaseException)
+_NAMED = "This happened while record "
+
+
+def at_record(error: _Error, record: int | np.integer) -> _Error:
+    """The error of a source, which names the record that was being read.
+
+    A source that reads its records one by one raises by it: `raise at_record(error, i)`. For one
+    that does not, `fetched` looks for the record.
+    """
+    if not is_named(error):
+        error.add_note(f"{_NAMED}{record} of the source was read.")
+    return error
+
+
+def is_named(error: BaseException) -> bool:
+    """Whether an error names its record already."""
+    return any(note.startswith(_NAMED) for note in getattr(error, "__notes__", ()))
+
+
+def buffers(source: AbstractHostSource[Any], records: int) -> PyTree[np.ndarray]:
+    """A batch of so many records for `fetched` to fill."""
+    return jax.tree.map(lambda leaf: np.empty((records, *leaf.shape), leaf.dtype), spec_of(source))
+
+
+def fetched(
+    source: AbstractHostSource[Any], ids: Ids, out: PyTree[np.ndarray] | None = None
+) -> PyTree[np.ndarray]:
+    """The records of these ids in arrays of the dtypes that a program holds: `out`, if given.
+
+    **Errors:** the source's own, with a note that names the record; ValueError for another
+    structure or other shapes than its `element_spec`, and numbers that are too large; TypeError for
+    other dtypes. Each names the field.
+    """
+    filled = buffers(source, len(ids)) if out is None else out
+    try:
+        given = source.fetch(ids, filled)
+    except Exception as error:
+        raise _located(error, source, ids) from None
+    _copy(source, given, filled, ids)
+    return filled
+
+
+def _located(error: Exception, source: AbstractHostSource[Any], ids: Ids) -> Exception:
+    """The error with the record named, found by halves if the source did not say which it was."""
+    if is_named(error):
+        return error
+    where = ids
+    while len(where) > 1:
+        half = where[: len(where) // 2]
+        where = half if _fails(source, half) else where[len(where) // 2 :]
+    if len(where) and _fails(source, where):
+        return at_record(error, where[0])
+    error.add_note(
+        f"This happened in `{type(source).__name__}.fetch`, asked for {len(ids)} records from "
+        f"record {ids[0] if len(ids) else 'none'} on; none of them fails by itself."
+    )
+    return error
+
+
+def _fails(source: AbstractHostSource[Any], ids: Ids) -> bool:
+    try:
+        source.fetch(ids, buffers(source, len(ids)))
+    except Exception:
+        return True
+    return False
+
+
+def _copy(
+    source: AbstractHostSource[Any], given: PyTree, filled: PyTree[np.ndarray], ids: Ids
+) -> None:
+    own = type(source).__name__
+    found, structure = jax.tree_util.tree_flatten_with_path(given)
+    expected: object = jax.tree.structure(filled)
+    if expected != structure:
+        raise ValueError(
+            f"`{own}.fetch` returned {spec_text(given)} for {len(ids)} records, but its "
+            f"element_spec promises {spec_text(filled)}; return the same fields."
+        )
+    specs = jax.tree.leaves(source.element_spec)
+    for (path, leaf), there, spec in zip(found, jax.tree.leaves(filled), specs, strict=True):
+        if leaf is not there:
+            field = f" in field `{path_text(path)}`" if path else ""
+            _copy_field(f"`{own}.fetch` returned", field, leaf, there, spec.dtype)
+
+
+def _copy_field(told: str, field: str, leaf: object, there: np.ndarray, promised: np.dtype) -> None:
+    if not isinstance(leaf, np.ndarray | jax.Array | np.generic):
+        raise TypeError(
+            f"{told} {type(leaf).__name__}{field}; expected a NumPy array, {spec_text(there)}."
+        )
+    array = np.asarray(leaf)
+    if array.shape != there.shape:
+        raise ValueError(
+            f"{told} {spec_text(array)}{field}, but its element_spec promises {spec_text(there)}; "
+            "crop or pad the records to one shape."
+        )
+    if array.dtype not in (promised, there.dtype):
+        raise TypeError(
+            f"{told} numbers of dtype {array.dtype}{field}, but its element_spec promises "
+            f"{promised}; nothing is promoted: return that dtype, or say the other in element_spec."
+        )
+    check_range(f"What {told}{field}", array)
+    np.copyto(there, array, casting="unsafe")

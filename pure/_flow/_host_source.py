@@ -1,0 +1,81 @@
+"""Records by id, read on the host: what a source is that no program holds.
+
+What it gives is judged in `_fetched`. Nothing here knows of orders, of batches or of threads.
+"""
+
+import abc
+from typing import Any, Generic
+
+import jax
+import numpy as np
+import typing_extensions as te
+from jaxtyping import Int64, PyTree
+
+from .._text import of_type, path_text
+from ._numbers import check_numeric, held_as
+from ._order import check_natural
+
+Batch = te.TypeVar("Batch", default=Any)
+Ids = Int64[np.ndarray, " batch"]
+
+
+class AbstractHostSource(abc.ABC, Generic[Batch]):
+    """Rows by record id, from files, data sets or the network: no pytree, and never traced.
+
+    A source of your own sets `size`, the number of records, and `element_spec`, the shapes and
+    dtypes of one record, and defines `fetch`. Its records are asked for by one thread at a time,
+    which is not the one that trains.
+    """
+
+    size: int
+    element_spec: PyTree[jax.ShapeDtypeStruct]
+
+    @abc.abstractmethod
+    def fetch(self, ids: Ids, out: Batch | None = None) -> Batch:
+        """The records of these ids, stacked along a leading axis: a pytree of NumPy arrays.
+
+        `ids` are int64, of shape `(n,)`, in any order and with repeats, all below `size`. `out` is
+        a batch of such arrays to fill, if there is one; a source may as well return arrays of its
+        own, which are copied. What it raises reaches the caller, and the record is named.
+        """
+
+
+def check_host_source(name: str, source: object) -> None:
+    """Refuse what is no host source, or says no proper size or spec of itself.
+
+    **Errors:** TypeError, and ValueError for a size below 1.
+    """
+    if not isinstance(source, AbstractHostSource):
+        expected = "a source of dagrax.pure.host: write host.DiskSource(path)."
+        raise TypeError(of_type(name, source, expected))
+    own = type(source).__name__
+    for field, what in (("size", "the number of records"), ("element_spec", _SPEC)):
+        if getattr(source, field, None) is None:
+            raise TypeError(
+                f"{name} is a {own} without `{field}`; expected {what}: set self.{field}."
+            )
+    check_natural(f"{name}.size of {own}", source.size)
+    spec_of(source, name)
+
+
+def spec_of(source: AbstractHostSource[Any], name: str = "source") -> PyTree[jax.ShapeDtypeStruct]:
+    """The shapes and dtypes of one record as a program holds them.
+
+    **Errors:** TypeError for a spec that is none, by field.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(source.element_spec)
+    where = f"{name}.element_spec of {type(source).__name__}"
+    if not leaves:
+        raise TypeError(f"{where} has no fields; expected {_SPEC}.")
+    held = []
+    for path, leaf in leaves:
+        field = f"{where}, field `{path_text(path)}`," if path else where
+        if not isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(of_type(field, leaf, _SPEC + "."))
+        check_numeric(field, np.dtype(leaf.dtype))
+        held.append(jax.ShapeDtypeStruct(leaf.shape, held_as(np.dtype(leaf.dtype))))
+    spec: PyTree[jax.ShapeDtypeStruct] = jax.tree.unflatten(structure, held)
+    return spec
+
+
+_SPEC = "the shape and dtype of one record: jax.ShapeDtypeStruct((32, 32, 3), np.uint8)"

@@ -1,0 +1,51 @@
+"""Records on a cold disk: all that a batch needs is asked for before the first is waited for.
+
+A mapped file would be read ahead where nothing is wanted, or page by page, each waited for. Where
+the system has no such advice to take, or its memory has the file already, nothing is done.
+"""
+
+import ctypes
+import mmap
+
+import numpy as np
+from jaxtyping import Int64
+
+_PAGE = mmap.PAGESIZE
+_LOOKED_AT = 16  # records, by which it is judged whether the file is in memory
+_TAKES_ADVICE = hasattr(mmap, "MADV_RANDOM") and hasattr(mmap, "MADV_WILLNEED")
+
+
+def read_at_random(mapping: mmap.mmap) -> None:
+    """Say that the file is read here and there, so that nothing is read beside what is wanted."""
+    if _TAKES_ADVICE:
+        mapping.madvise(mmap.MADV_RANDOM)
+
+
+def ask_for(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> None:
+    """Have the records of so many bytes from these places on read, if they are on the disk."""
+    if not _TAKES_ADVICE or not len(starts) or _are_here(mapping, starts, size):
+        return
+    own = np.sort(starts)
+    first, last = own // _PAGE, (own + size - 1) // _PAGE
+    last = np.maximum.accumulate(last)
+    # What touches, or shares a page, is asked for at once.
+    new = np.flatnonzero(first[1:] > last[:-1] + 1) + 1
+    begins, ends = first[np.r_[0, new]] * _PAGE, (last[np.r_[new - 1, len(last) - 1]] + 1) * _PAGE
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+        mapping.madvise(mmap.MADV_WILLNEED, begin, min(end, len(mapping)) - begin)
+
+
+def _are_here(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> bool:
+    base = np.frombuffer(mapping, np.uint8).ctypes.data
+    try:
+        of_the_system = ctypes.CDLL(None).mincore
+    except (AttributeError, OSError):
+        return False
+    some = starts[:: max(1, len(starts) // _LOOKED_AT)]
+    for start in (some // _PAGE * _PAGE).tolist():
+        pages = -(-min(size + _PAGE, len(mapping) - start) // _PAGE)
+        found = (ctypes.c_ubyte * pages)()
+        asked = ctypes.c_void_p(base + start), ctypes.c_size_t(pages * _PAGE)
+        if of_the_system(*asked, found) or not all(x & 1 for x in found[: -(-size // _PAGE)]):
+            return False
+    return True

@@ -1,0 +1,120 @@
+"""One `.npy` file, mapped: its records by their places, read where they lie.
+
+A file that shrank since it was opened would end the process; it is looked at before it is read.
+Which records of a whole it holds is not known here.
+"""
+
+import mmap
+import types
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.lib import format as npy
+
+from ._cold import ask_for, read_at_random
+
+_SIGNATURES = types.MappingProxyType(
+    {b"PK\x03\x04": "an .npz archive", b"\x89HDF": "an HDF5 file", b"PAR1": "Parquet"}
+)
+
+
+class Header(NamedTuple):
+    """What a file says of itself: its array, and where that starts in the file."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int
+
+    @property
+    def end(self) -> int:
+        """How long the file must be."""
+        return self.start + int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+
+class Shard:
+    """The records of a `.npy` file.
+
+    **Errors:** ValueError for a file that is none, is cut short, or is in Fortran order; OSError
+    where it cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.header = header_of(path)
+        self._mapped: tuple[mmap.mmap, np.ndarray] | None = None
+
+    @property
+    def records(self) -> int:
+        """The number of records."""
+        return self.header.shape[0]
+
+    def read(self, places: Int64[np.ndarray, " n"], out: np.ndarray) -> None:
+        """The records at these places, which are all there, into `out`."""
+        mapping, records = self._map()
+        if mapping.size() < self.header.end:
+            raise OSError(
+                f"{self.path} has shrunk to {mapping.size()} bytes since it was opened, of "
+                f"{self.header.end} that its {self.records} records need; write data to a new "
+                "file, and open that."
+            )
+        size = (self.header.end - self.header.start) // max(self.records, 1)
+        ask_for(mapping, self.header.start + places * size, size)
+        np.take(records, places, axis=0, out=out, mode="clip")  # the other modes take twice as long
+
+    def forget(self) -> None:
+        """Let go of the file until it is read again."""
+        self._mapped = None
+
+    def _map(self) -> tuple[mmap.mmap, np.ndarray]:
+        if self._mapped is None:
+            with self.path.open("rb") as file:
+                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            read_at_random(mapping)
+            header = self.header
+            if len(mapping) < header.end:
+                raise OSError(f"{self.path} has shrunk to {len(mapping)} bytes, of {header.end}.")
+            flat = np.frombuffer(
+                mapping,
+                header.dtype,
+                (header.end - header.start) // header.dtype.itemsize,
+                header.start,
+            )
+            self._mapped = mapping, flat.reshape(header.shape)
+        return self._mapped
+
+
+def header_of(path: Path) -> Header:
+    """What a `.npy` file says of itself, held against its size.
+
+    **Errors:** ValueError, by the name of the file.
+    """
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        if start != b"\x93NUM":
+            kind = _SIGNATURES.get(start, "not a .npy file")
+            raise ValueError(f"{path} is {kind}; expected one that np.save wrote.")
+        try:
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"The header of {path} is damaged: {error}") from error
+        header = Header(shape, dtype, file.tell())
+    if fortran and len(shape) > 1:
+        raise ValueError(
+            f"{path} is in Fortran order, so that a record lies all over the file; save "
+            "np.ascontiguousarray(x)."
+        )
+    if dtype.hasobject:
+        raise ValueError(f"{path} holds Python objects; expected numbers: np.save(path, numbers).")
+    if not shape:
+        raise ValueError(f"{path} holds a single number; expected an array of records.")
+    if (size := path.stat().st_size) < header.end:
+        raise ValueError(
+            f"{path} is cut short: it has {size} bytes, of {header.end} that its header promises; "
+            "write it again."
+        )
+    return header
