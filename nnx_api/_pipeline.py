@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
@@ -16,7 +17,8 @@ from dagrax.pure import internal
 
 from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
-from ._core._module import In, Modules, Out, PipelineCore, Stage, placed
+from ._core._module import In, Modules, Out, PipelineCore, Stage
+from ._core._placing import move_in
 from ._core._whole import whole
 from ._iterator import EpochIterator
 from ._loops import Loops
@@ -39,6 +41,11 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
     `dagrax.pure.Stream`. `dims` names axes that mean the same size at all nodes, as `batch` does: a
     list, or a dict of sizes. `shard=(index, count)` gives a part of each batch, and
     `record_ids="id"` adds a field with the ids of the records, as in `dagrax.pure.Stream`.
+
+    On a `mesh` of devices each computes its part of every batch, over `batch_axis` (the name of an
+    axis, or of several). All that the source and the stages hold is then put on every device, in
+    place; data that were put on that mesh, `P("data")` say, stay as they are. A mesh may be of the
+    devices of several processes, which then run the same program.
 
     Every stage is run once on the shapes of a batch, without data, and held to its annotations, as
     by `dagrax.pure.check`. `Pipeline[In, Out]` tells a type checker the batches of the source and
@@ -65,6 +72,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         dims: dp.Dims = (),
         shard: tuple[int, int] | None = None,
         record_ids: str | None = None,
+        mesh: Mesh | None = None,
+        batch_axis: internal.BatchAxis = "data",
     ):
         if not isinstance(source, Source):
             pure = isinstance(source, dp.AbstractSource)
@@ -86,11 +95,13 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         self._batch_size = batch_size
         self._remainder = remainder
         self._shard, self._record_ids = shard, record_ids
+        self._mesh, self._batch_axis = None, "data"
         self._stream()
         self._is_seeded = rngs is not None
         self._is_checked = False
         self._seed = Seed(jax.random.key(0) if rngs is None else draw_seed(rngs, "pipeline"))
-        self._position = Position(placed(dp.Cursor(0, 0), source))
+        self._position = Position(self._placed(dp.Cursor(0, 0)))
+        move_in(self, mesh, batch_axis)
         self.check()
 
     @classmethod
@@ -107,6 +118,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         dims: dp.Dims = (),
         shard: tuple[int, int] | None = None,
         record_ids: str | None = None,
+        mesh: Mesh | None = None,
+        batch_axis: internal.BatchAxis = "data",
     ) -> "Pipeline[In, Out]":
         """A pipeline through a graph of named stages.
 
@@ -124,6 +137,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
             remainder=remainder,
             shard=shard,
             record_ids=record_ids,
+            mesh=mesh,
+            batch_axis=batch_axis,
         )
 
     @classmethod
@@ -137,6 +152,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         rngs: nnx.Rngs | None = None,
         remainder: dp.Remainder = "partial",
         dims: dp.Dims = (),
+        mesh: Mesh | None = None,
+        batch_axis: internal.BatchAxis = "data",
     ) -> "Pipeline[In, Out]":
         """A pipeline over arrays, the short way: `Pipeline(source=MemorySource(data=data, …), …)`.
 
@@ -155,6 +172,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
             rngs=rngs,
             remainder=remainder,
             dims=dims,
+            mesh=mesh,
+            batch_axis=batch_axis,
         )
 
     @classmethod

@@ -41,6 +41,7 @@ from ._flow._batching import Cursor as Cursor
 from ._flow._batching import Pad as Pad
 from ._flow._batching import Remainder as Remainder
 from ._flow._stream import Stream as Stream
+from ._flow._spread import on_mesh as on_mesh
 from ._random._origin import Origin as Origin
 from ._random._keys import RecordKeys as RecordKeys
 from ._random._fast_key import fast_key as fast_key

@@ -148,12 +148,12 @@ def scan(
         epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
         after = batching.after(epoch, offset, int(length))
         batching = batching.in_scan(Cursor(epoch, offset))
-        at = _on_device(memo, epoch, offset)
+        at = _on_device(memo, stream, epoch, offset)
     carried = parts_of(carry, numbers=True)
     trees = [memo.apart(pipeline), memo.apart(stream), (body, parts_of(body)), (carry, carried)]
     end, arrays, ys = called(_scanned, trees, at, key, static=(int(length), batching), memo=memo)
     if after is not None:
-        _remember(memo, {(epoch, offset): at, after.as_ints(): end})
+        _remember(memo, stream, {(epoch, offset): at, after.as_ints(): end})
     return after or Cursor(end[0], end[1]), carried.together(arrays), ys
 
 
@@ -202,11 +202,11 @@ def _advanced(
 ) -> tuple[Cursor, _Out]:
     memo, batching = pipeline.memo, stream.batching
     after = batching.after(epoch, offset, 1)
-    at = _on_device(memo, epoch, offset)
+    at = _on_device(memo, stream, epoch, offset)
     trees = [memo.apart(pipeline), memo.apart(stream)]
     output, there = called(_next, trees, at, key, static=batching.length(offset), memo=memo)
     # The next place is on the device already: nothing need be sent there for it.
-    _remember(memo, {(epoch, offset): at, after.as_ints(): there})
+    _remember(memo, stream, {(epoch, offset): at, after.as_ints(): there})
     return after, output
 
 
@@ -224,15 +224,19 @@ def _next(
     return through(pipeline, stream, batch, origin, key), jnp.stack(after)
 
 
-def _on_device(memo: Memo, epoch: int, offset: int) -> UInt32[Array, "2"]:
+def _on_device(memo: Memo, stream: Stream[Any], epoch: int, offset: int) -> UInt32[Array, "2"]:
     # Where the last call left off, the place is there already; a call from its start repeats it.
-    at: UInt32[Array, "2"] | None = memo.places.get((epoch, offset))
-    return jax.device_put(np.array([epoch, offset], np.uint32)) if at is None else at
+    at: UInt32[Array, "2"] | None = memo.places.get((epoch, offset, stream.spread))
+    if at is not None:
+        return at
+    place: Array = jax.device_put(np.array([epoch, offset], np.uint32))
+    return place if stream.spread is None else stream.spread.everywhere(place)
 
 
-def _remember(memo: Memo, places: dict[tuple[int, int], _Place]) -> None:
+def _remember(memo: Memo, stream: Stream[Any], places: dict[tuple[int, int], _Place]) -> None:
     # What belongs to a trace ends with it.
-    memo.places = {at: x for at, x in places.items() if not isinstance(x, Tracer)}
+    kept = {at: x for at, x in places.items() if not isinstance(x, Tracer)}
+    memo.places = {(*at, stream.spread): x for at, x in kept.items()}
 
 
 # What a user's step function is called with, and what it must return

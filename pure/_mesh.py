@@ -75,15 +75,18 @@ def entry(array: Array, index: int | Int[Array, ""]) -> Array:
 def alike(tree: _Tree, like: PyTree, *, is_leaf: Callable[[object], bool] | None = None) -> _Tree:
     """A tree whose arrays' first axis is spread as that of the arrays that are `like` it.
 
-    `jax.vmap` asks for that. What is spread already, and what has no first axis, stays as it is.
+    `jax.vmap` asks for that. What has no first axis stays as it is.
     """
     leaves = jax.tree.leaves(like, is_leaf=is_leaf)
     model = next((x for x in leaves if isinstance(x, jax.Array) and _first(x) is not None), None)
     if model is None:
         return tree
+    along = jax.typeof(model).sharding.spec[0]
 
     def spread(leaf: object) -> object:
-        if not isinstance(leaf, jax.Array | np.ndarray) or not leaf.ndim or _first(leaf):
+        if not isinstance(leaf, jax.Array | np.ndarray) or not leaf.ndim:
+            return leaf
+        if jax.typeof(leaf).sharding.spec[0] == along:
             return leaf
         return _along(leaf, model)
 
@@ -93,7 +96,8 @@ def alike(tree: _Tree, like: PyTree, *, is_leaf: Callable[[object], bool] | None
 
 def _along(array: Array | np.ndarray, model: Array) -> Array:
     names, others = jax.typeof(model).sharding.spec[0], jax.typeof(array).sharding.spec[1:]
-    spec = PartitionSpec(names, *others)
+    taken = _named(names)
+    spec = PartitionSpec(names, *(None if taken & _named(other) else other for other in others))
     if isinstance(model, Tracer):
         spread: Array = jax.sharding.reshard(
             array, NamedSharding(jax.typeof(model).sharding.mesh, spec)
@@ -103,6 +107,28 @@ def _along(array: Array | np.ndarray, model: Array) -> Array:
     devices = cast(NamedSharding, model.sharding).mesh
     placed: Array = jax.device_put(array, NamedSharding(devices, spec))
     return placed
+
+
+def looked_up(table: Array, ids: Array) -> Array:
+    """`table[ids]` of a table that lies whole, spread as the ids."""
+    if (sharding := _first(ids)) is None:
+        return table[ids]
+    spec = PartitionSpec(sharding.spec[0], *[None] * (table.ndim - 1))
+    found: Array = table.at[ids].get(out_sharding=NamedSharding(sharding.mesh, spec))
+    return found
+
+
+def respread(array: Array, mesh: AbstractMesh, names: str | tuple[str, ...] | None) -> Array:
+    """An array in a trace, its first axis spread over these axes of a mesh, the others as before
+    where that can be."""
+    taken, spec = _named(names), jax.typeof(array).sharding.spec
+    others = [None if taken & _named(other) else other for other in spec[1:]]
+    spread: Array = jax.sharding.reshard(array, NamedSharding(mesh, PartitionSpec(names, *others)))
+    return spread
+
+
+def _named(axes: str | tuple[str, ...] | None) -> set[str]:
+    return {axes} if isinstance(axes, str) else set(axes or ())
 
 
 def _first(array: Array | np.ndarray) -> NamedSharding | None:

@@ -16,6 +16,10 @@ from ._flow._listed import stacked_records as stacked_records
 from ._flow._order import positions_of as positions_of
 from ._flow._places import AbstractPlaces as AbstractPlaces
 from ._flow._shard import Shard as Shard
+from ._flow._spread import BatchAxis as BatchAxis
+from ._flow._spread import Spread as Spread
+from ._flow._spread import check_divides as check_divides
+from ._flow._spread import spread_of as spread_of
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare

@@ -26,6 +26,7 @@ from .._call._programs import Program, refuse_found
 from . import _traced
 from ._kept import Kept
 from ._module import PipelineCore, before_the_end, checked_position
+from ._placing import come_home
 
 _Out = TypeVar("_Out")
 _MEND = (
@@ -146,6 +147,7 @@ def _planned(
     pipeline: PipelineCore[Any, Any], kept: Kept
 ) -> tuple[Plan, internal.Batching, Values] | None:
     # What a compiled call needs, planned anew after a change of structure; None inside a trace.
+    come_home(pipeline)
     if kept.plan is None or not kept.plan[0].holds():
         parts = Parts.of(pipeline)
         if any_traced(parts.values()):

@@ -52,6 +52,7 @@ def _copy(x: object) -> object:
 
 
 def can_be_set(module: PyTree, path: Path, leaf: object) -> bool:
+    """Whether an array that a module holds there can be replaced; a Variable always can."""
     held: Any = module
     for name in path if not isinstance(leaf, nnx.Variable) else ():
         if not isinstance(held, nnx.Pytree | dict | list):

@@ -41,6 +41,7 @@ class Kept:
         self.private = Private()
         self.plan: tuple[Plan, internal.Batching] | None = None
         self.place: tuple[jax.Array, dp.Cursor] | None = None
+        self.is_settled = False  # whether no other than the pipeline has set that place
         self.digests: tuple[list[PyTree], tuple[object, ...], dict[str, str]] | None = None
         self._loop: tuple[list[weakref.ref[nnx.Pytree]], Planned] | None = None
 

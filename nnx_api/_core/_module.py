@@ -16,7 +16,7 @@ import numpy as np
 import typing_extensions as te
 from flax import nnx
 from jax.core import Tracer
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
 
 import dagrax.pure as dp
@@ -58,6 +58,8 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     _remainder: dp.Remainder
     _shard: internal.Shard | None
     _record_ids: str | None
+    _mesh: Mesh | None
+    _batch_axis: internal.BatchAxis
     _is_seeded: bool
     _is_checked: bool
     _seed: Seed
@@ -94,6 +96,8 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
             remainder=remainder or self._remainder,
             shard=self._shard,
             record_ids=self._record_ids,
+            mesh=self._mesh,
+            batch_axis=self._batch_axis,
         )
 
     def _one_source(self) -> Source[In]:
@@ -119,14 +123,14 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     def _known(self, kept: Kept, at: UInt32[Array, "2"]) -> dp.Cursor:
         if kept.place is None or kept.place[0] is not at:
             epoch, offset = np.asarray(jax.device_get(at)).tolist()
-            kept.place = at, dp.Cursor(epoch, offset)
+            kept.place, kept.is_settled = (at, dp.Cursor(epoch, offset)), False
         return kept.place[1]
 
     def _go(self, cursor: dp.Cursor) -> None:
         """Set the position, once; inside a trace it may be a traced one."""
         traced = any(isinstance(x, Tracer) for x in cursor)
         words = (jnp.asarray(x, jnp.uint32) for x in cursor) if traced else ()
-        at = jnp.stack(list(words)) if traced else placed(cursor, nnx.state(self.source, Records))
+        at = jnp.stack(list(words)) if traced else self._placed(cursor)
         try:
             self._position.set_raw_value(at)
         except flax.errors.TraceContextError as error:
@@ -134,6 +138,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
             raise
         if not traced:
             Kept.beside(self).place = at, cursor
+
+    def _placed(self, cursor: dp.Cursor) -> UInt32[Array, "2"]:
+        if self._mesh is None:
+            return placed(cursor, nnx.state(self.source, Records))
+        at: Array = jax.device_put(np.array([cursor.epoch, cursor.offset], np.uint32))
+        return dp.on_mesh(at, self._mesh)
 
     def _check_trace(self) -> None:
         try:

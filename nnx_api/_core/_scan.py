@@ -25,6 +25,7 @@ from . import _traced
 from ._calls import owned, run, write
 from ._kept import Kept, Planned
 from ._module import Modules, PipelineCore, before_the_end
+from ._placing import come_home, on_mesh_of, settle
 
 Steps: TypeAlias = Callable[[internal.Batching, dp.Cursor], int]  # how many, from a place on
 
@@ -90,7 +91,7 @@ class Loop:
                         everything, self._arrays, self._step, self._rest, *static
                     )
                     return self._given(ys)
-                self._arrays = internal.on_device(self._arrays)
+                self._arrays = on_mesh_of(pipeline, internal.on_device(self._arrays))
                 after = before_the_end(batching.skip(*at.as_ints(), count))
                 reading = self._read(planned)
                 own = self._step, self._rest
@@ -176,6 +177,7 @@ def _told_of_modules(shared: Modules) -> Iterator[None]:
 
 def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None, Values]:
     pipeline, modules, shared = everything
+    come_home(pipeline)
     members = (pipeline, *modules, *shared)
     planned = kept.planned_loop(members)
     if planned is None:
@@ -187,4 +189,6 @@ def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None
         planned = Planned(plan, pipeline._stream().batching)
         kept.keep_loop(members, planned)
     values = planned.plan.parts.values()
-    return (None if planned.plan.are_traced(values) else planned), values
+    if planned.plan.are_traced(values):
+        return None, values
+    return planned, settle(pipeline, planned.plan.parts, values, everything)

@@ -19,7 +19,7 @@ from .._records import Ordering, Records, Seed
 from ._checkpoint import can_be_set
 from ._identity import digests
 from ._kept import Kept
-from ._module import PipelineCore, placed
+from ._module import PipelineCore
 
 _ASIDE = (Records, Ordering, Seed)  # held against digests, not saved
 _POSITION = ("pipeline", "_position")
@@ -48,9 +48,7 @@ def whole(pipeline: PipelineCore[Any, Any], state: Mapping[str, PyTree]) -> inte
         }
         with Kept.beside(pipeline).lock:
             values = _restored(modules, parts, arrays)
-            values[parts.paths.index(_POSITION)] = placed(
-                cursor, nnx.state(pipeline.source, Records)
-            )
+            values[parts.paths.index(_POSITION)] = pipeline._placed(cursor)
             parts.write(modules, values)
             for name, value in filled.items():
                 internal.fill(state[name], value)

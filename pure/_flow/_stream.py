@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, PyTree, UInt32
 
 from .._channels_last import canonical
@@ -26,6 +27,7 @@ from ._namespace import Epoch, Flags, Words, namespace, plain
 from ._order import AbstractOrder, Sequential, checked_ids, positions_of
 from ._shard import Shard, checked_shard, part_of
 from ._source import AbstractSource, Batch
+from ._spread import BatchAxis, Spread, check_divides, spread_of
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
 _Places: TypeAlias = tuple[Words, Words | None, Words | None]  # places; turns, own epochs
@@ -53,10 +55,16 @@ class Stream(eqx.Module, Generic[Batch]):
 
     With `record_ids="id"` each batch has a field `id`: the ids by which its records draw, uint32.
 
+    On a `mesh` of devices each reads its part of the rows, over `batch_axis` (an axis, or several).
+    Data and order lie whole on every device, to which they are sent when the stream is made, or as
+    they were put on the mesh before. Records, masks and draws are those of one device. What is
+    given beside the stream, stages and keys, is put there by `on_mesh`.
+
     **Errors:** TypeError for a batch size that is not an int; ValueError for one below 1 or, under
     `"drop"`, above the number of records; ValueError for an unknown remainder, a shard that is
     none or does not divide the batch size, a field to add that the data already have, and an order
-    for another number of records.
+    for another number of records; for a mesh that does not divide the batch size, an axis that it
+    has not, and data on another one.
     """
 
     source: AbstractSource[Batch]
@@ -64,6 +72,7 @@ class Stream(eqx.Module, Generic[Batch]):
     batching: Batching = eqx.field(static=True)
     shard: Shard | None = eqx.field(static=True)
     record_ids: str | None = eqx.field(static=True)
+    spread: Spread | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -74,6 +83,8 @@ class Stream(eqx.Module, Generic[Batch]):
         remainder: Remainder = "partial",
         shard: Shard | None = None,
         record_ids: str | None = None,
+        mesh: Mesh | None = None,
+        batch_axis: BatchAxis = "data",
     ):
         source = given_source("source", source)
         if not isinstance(order, AbstractOrder | None):
@@ -94,6 +105,12 @@ class Stream(eqx.Module, Generic[Batch]):
                 f"record_ids is {record_ids!r}, but the source has {source.size} records, whose "
                 "ids need more than the 32 bits of that field; leave it out."
             )
+        self.spread = spread_of(mesh, batch_axis)
+        if self.spread is not None:
+            check_divides(self.spread, self.batching.batch_size, (self.shard or (0, 1))[1])
+            self.spread.check_data(source)
+            self.source = self.spread.everywhere(source)
+            self.order = self.spread.everywhere(self.order)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,6 +140,11 @@ class Stream(eqx.Module, Generic[Batch]):
         """The records at these places of the whole, with the fields for which of them count, and
         for their ids."""
         whole = self.source.whole
+        if self.spread is None:
+            return self._read(whole, places, counts)
+        return self.spread.rows(self._read, whole, places, counts)
+
+    def _read(self, whole: AbstractSource[Batch], places: Array, counts: Array) -> Batch:
         return self._with_marks(whole.rows(places), counts, lambda: whole.record_ids(places))
 
     def with_marks(self, rows: Any, counts: Bool[Array, " batch"], origin: Origin) -> Batch:
@@ -159,6 +181,10 @@ class Stream(eqx.Module, Generic[Batch]):
         A shard gives its part of them.
         """
         places, counts, origin = self.origin(_traced(cursor), length)
+        if self.spread is not None:
+            each = origin.ids, origin.lap, origin.turn, origin.own
+            ids, lap, turn, own = self.spread.each(each)
+            origin = dataclasses.replace(origin, ids=ids, lap=lap, turn=turn, own=own)
         return self.rows(places, counts), origin
 
     def origin(self, cursor: Cursor, length: int) -> tuple[Words, Flags, Origin]:
@@ -197,7 +223,7 @@ class Stream(eqx.Module, Generic[Batch]):
             each = jax.vmap(lambda epoch: self._places(within, epoch))(epochs)
             places = jax.tree.map(lambda x: x[lap, jnp.arange(len(within))], each)
         found: _Places = jax.tree.map(lambda x: settled(x, offset), places)
-        return found
+        return found if self.spread is None else self.spread.whole(found)
 
     def _places(self, positions: Batched, epoch: Epoch) -> _Places:
         order, size = self.order, self.source.size
@@ -273,6 +299,8 @@ class Stream(eqx.Module, Generic[Batch]):
             remainder=batching.remainder,
             shard=self.shard,
             record_ids=self.record_ids,
+            mesh=None if self.spread is None else self.spread.mesh,
+            batch_axis="data" if self.spread is None else self.spread.axes,
         )
 
     @property

@@ -144,10 +144,9 @@ class _PerRecord(eqx.Module):
     fn: Stage
 
     def __call__(self, *batches: PyTree, record_keys: RecordKeys | None = None) -> PyTree:
-        batches = alike(batches, batches)
-        if record_keys is None:
+        batches, keys = alike((batches, record_keys), (batches, record_keys))
+        if keys is None:
             return jax.vmap(self.fn)(*batches)
-        keys = alike(record_keys, batches)
         return jax.vmap(lambda key, *records: self.fn(*records, key=key))(keys, *batches)
 
 

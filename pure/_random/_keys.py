@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PRNGKeyArray, UInt32
 
+from .._mesh import looked_up
 from .._text import of_type, spec_text, valued
 from ._fast_key import is_fast
 from ._origin import Origin
@@ -49,7 +50,7 @@ def _of_epochs(seed: PRNGKeyArray, origin: Origin) -> PRNGKeyArray | RecordKeys:
         return _each(seed, origin.own)
     if len(origin.epochs) == 1:
         return jax.random.fold_in(seed, origin.epochs[0])
-    return _each(seed, origin.epochs)[origin.lap]
+    return looked_up(_each(seed, origin.epochs), origin.lap)
 
 
 def _each(key: PRNGKeyArray | RecordKeys, numbers: UInt32[Array, " numbers"]) -> RecordKeys:

@@ -1,0 +1,145 @@
+"""A pipeline in four processes, in two and in one of eight devices: each saves what it has seen.
+
+`python -m tests.host.fleet FOLDER` runs them one after the other, over the loopback. JAX is
+imported once: a process is forked before JAX has looked at any device. Nothing is judged here.
+"""
+
+import json
+import multiprocessing
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, Mesh
+
+import dagrax.pure as dp
+from dagrax.nnx_api import MemorySource, Pipeline
+
+COUNTS = (4, 2, 1)  # the first saves a position, which the others go on from
+KINDS = {"explicit": AxisType.Explicit, "auto": AxisType.Auto}
+STEPS, BEFORE = 7, 3
+BATCHES = {4: 8, 2: 6, 1: 16}  # of the epoch that is gone on with
+_MOST = 120  # seconds, for all of a count's processes
+Arrays: TypeAlias = dict[str, jax.Array]
+ROWS = np.random.default_rng(0).standard_normal((45, 4), np.float32)
+
+
+class Draw(nnx.Module):
+    """Numbers drawn for each record, with a parameter."""
+
+    def __init__(self) -> None:
+        self.by = nnx.Param(jnp.float32(0.5))
+
+    def __call__(self, batch: Arrays, *, record_keys: jax.Array) -> object:
+        bits = jax.vmap(jax.random.bits)(record_keys)
+        return {**batch, "image": batch["image"] * self.by[...], "bits": bits}
+
+
+def pipeline_of(mesh: Mesh | None, batch_size: int = 8) -> Pipeline:
+    """The pipeline, on a mesh or on one device."""
+    source = MemorySource(data={"image": ROWS}, shuffle=True, rngs=nnx.Rngs(0))
+    return Pipeline(
+        source=source,
+        stages=[Draw()],
+        batch_size=batch_size,
+        remainder="pad",
+        record_ids="id",
+        rngs=nnx.Rngs(pipeline=dp.fast_key(1)),
+        mesh=mesh,
+    )
+
+
+def trained(pipeline: Pipeline) -> tuple[Arrays, Arrays]:
+    """The batches of some steps, and what was learned in them."""
+
+    def loss_of(model: nnx.Linear, batch: Arrays) -> jax.Array:
+        errors = (model(batch["image"]) ** 2).sum(-1)
+        return jnp.where(batch["valid"], errors, 0).mean()
+
+    def step(model: nnx.Linear, batch: Arrays) -> tuple[jax.Array, Arrays]:
+        loss, slopes = nnx.value_and_grad(loss_of)(model, batch)
+        moved = jax.tree.map(lambda x, slope: x - 0.1 * slope, nnx.state(model), slopes)
+        nnx.update(model, moved)
+        return loss, batch
+
+    model = nnx.Linear(4, 2, rngs=nnx.Rngs(2))
+    losses, batches = pipeline.scan(step, length=STEPS, modules=(model,))
+    return batches, {"losses": losses, "kernel": model.kernel[...]}
+
+
+def run(folder: Path, count: int, rank: int, port: int) -> None:
+    """One process of so many."""
+    if count == 1:
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = flags + " --xla_force_host_platform_device_count=8"
+    else:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(f"localhost:{port}", count, rank)
+    for kind, of in KINDS.items():
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(of,))
+        pipeline = pipeline_of(mesh)
+        batches, learned = trained(pipeline)
+        found = {name: np.asarray(x) for name, x in learned.items()}
+        found |= {name: _own(x, 1)[1] for name, x in batches.items()}
+        found["first"] = np.asarray(_own(batches["id"], 1)[0])
+        np.savez(folder / f"{kind}_{count}_{rank}.npz", allow_pickle=False, **found)
+    saved = folder / "position.json"
+    pipeline = pipeline_of(jax.make_mesh((jax.device_count(),), ("data",)), BATCHES[count])
+    if count == COUNTS[0]:
+        for _ in range(BEFORE):
+            pipeline.step()
+        if rank == 0:
+            saved.write_text(json.dumps(iter(pipeline).get_state()))
+        return
+    iter(pipeline).set_state(json.loads(saved.read_text()))
+    ids = pipeline.scan(lambda batch: jnp.where(batch["valid"], batch["id"], 99))
+    (folder / f"refused_{count}_{rank}.txt").write_text(_refused(count))
+    np.savez(folder / f"rest_{count}_{rank}.npz", ids=_own(ids, 1)[1])
+
+
+def _own(array: jax.Array, axis: int) -> tuple[int, np.ndarray]:
+    # What the devices of this process hold, which lies together, and where it starts.
+    parts = {shard.index[axis].start or 0: np.asarray(shard.data) for shard in _shards(array)}
+    return min(parts), np.concatenate([parts[start] for start in sorted(parts)], axis)
+
+
+def _shards(array: jax.Array) -> list[jax.Shard]:
+    return list(array.addressable_shards)
+
+
+def _refused(count: int) -> str:
+    # A mesh of the first process's devices is none of the last one's.
+    others = [x for x in jax.devices() if x.process_index == 0]
+    try:
+        pipeline_of(jax.make_mesh((len(others),), ("data",), devices=others))
+    except ValueError as error:
+        return str(error)
+    return "nothing"
+
+
+def main(folder: Path) -> None:
+    """All processes of all counts."""
+    fork = multiprocessing.get_context("fork")
+    for count in COUNTS:
+        with socket.create_server(("localhost", 0)) as free:
+            port = free.getsockname()[1]
+        fleet = [fork.Process(target=run, args=(folder, count, r, port)) for r in range(count)]
+        for process in fleet:
+            process.start()
+        for process in fleet:
+            process.join(_MOST)
+        codes = [process.exitcode for process in fleet]
+        for process in fleet:
+            process.kill()
+        if any(codes):
+            raise SystemExit(f"{count} processes ended with {codes}; None is one that hung.")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
