@@ -114,16 +114,17 @@ def check_size(order: AbstractOrder, size: int, positions: Batch | None = None) 
         )
 
 
-def positions_of(order: AbstractOrder, size: int) -> int:
-    """The number of positions of an epoch over so many records.
+def positions_of(order: AbstractOrder, size: int, *, hosted: bool = True) -> int:
+    """The number of positions of an epoch over so many records; `hosted` may be more than 32 bits
+    count with a sign.
 
     **Errors:** those of `order.check`, and of an order that says no proper number.
     """
     order.check(size)
     many = order.length(size)
     check_natural(name := f"`{type(order).__name__}.length({size})`", many)
-    if many > max(order.most, _MOST):
-        raise ValueError(f"{name} is {many}; expected at most {order.most}.")
+    if many > (most := max(order.most, _MOST) if hosted else _MOST):
+        raise ValueError(f"{name} is {many}; expected at most {most}.")
     return many
 
 

@@ -95,7 +95,8 @@ class Stream(eqx.Module, Generic[Batch]):
         _check_size(source)
         self.source = source
         self.order = _settled_order(source.order, order)
-        self.batching = Batching(positions_of(self.order, source.size), batch_size, remainder)
+        positions = positions_of(self.order, source.size, hosted=is_hosted(source))
+        self.batching = Batching(positions, batch_size, remainder)
         self.shard = checked_shard(shard, self.batching.batch_size)
         self.record_ids = record_ids
         if marks := self._marks:
