@@ -10,5 +10,8 @@ The one room of the core with side effects: files are read here, and threads run
 # isort: off
 from ._source import AbstractHostSource as AbstractHostSource
 from ._disk import DiskSource as DiskSource
+from ._random_access import RandomAccessSource as RandomAccessSource
+from ._arrow import ArrowSource as ArrowSource
+from .._flow._mixture import Mixture as Mixture
 from ._checkpoints import Checkpoints as Checkpoints
 from ._resumable import Place as Place

@@ -34,15 +34,15 @@ class Header(NamedTuple):
 
 
 class Shard:
-    """The records of a `.npy` file.
+    """The records of a `.npy` file, or of any file whose `header` is known.
 
     **Errors:** ValueError for a file that is none, is cut short, or is in Fortran order; OSError
     where it cannot be read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, header: Header | None = None):
         self.path = path
-        self.header = header_of(path)
+        self.header = header_of(path) if header is None else header
         self._mapped: tuple[mmap.mmap, np.ndarray] | None = None
 
     @property

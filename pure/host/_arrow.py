@@ -1,0 +1,146 @@
+"""Tables of Arrow as sources: data sets of Hugging Face, Arrow files, Parquet.
+
+Records are read out of Arrow's memory, which may be a mapped file. How a column becomes an array is
+told in `_arrow_column`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._flow._host_source import AbstractHostSource, Ids
+from .._flow._numbers import check_range, held_as
+from .._text import of_type, path_text
+from ._arrow_column import Column, is_struct
+from ._engines import engine
+
+_ENDS = (".parquet", ".arrow", ".feather")
+
+
+class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
+    """Records in Arrow tables: dicts of the columns, zero-copy views of Arrow's memory.
+
+    `dataset` is one of
+
+    - a data set of Hugging Face, with the rows that `select`, `shuffle` and `train_test_split` have
+      left in it, and the columns of its format; Arrow files of its own are mapped, not read.
+    - a `pyarrow.Table`, `RecordBatch` or `pyarrow.dataset.Dataset`.
+    - a path, or a list of them: `.arrow` and `.feather` files, which are mapped, and `.parquet`.
+
+    Parquet is read into memory once, for it cannot be read record by record: what is larger than
+    memory is written once as Arrow, `datasets.load_dataset("parquet", …)` does it. uint8 stays
+    uint8; lists must have one length in all records; 64-bit numbers become 32-bit ones.
+
+    **Errors:** TypeError for another kind of data set, and for columns that hold no numbers, such
+    as strings: leave them out; FileNotFoundError; ValueError for no records or no columns, and, by
+    record, for nulls and for lists of different length.
+    """
+
+    def __init__(self, dataset: object):
+        table, self._places = _opened(dataset)
+        self.size = len(table) if self._places is None else len(self._places)
+        if not self.size:
+            raise ValueError("dataset holds no records; expected at least one.")
+        if not table.column_names:
+            raise ValueError("dataset has no columns; expected at least one.")
+        columns = {name: table.column(name) for name in table.column_names}
+        self._columns = {
+            name: _column(f"Column `{name}`", x.chunks, x.type) for name, x in columns.items()
+        }
+        self.element_spec = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.spec.shape, held_as(x.dtype)), self._columns
+        )
+
+    def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> dict[str, PyTree]:
+        """The records of these ids. **Errors:** IndexError for one outside; those of the class."""
+        outside = (ids < 0) | (ids >= self.size)
+        if outside.any():
+            raise IndexError(
+                f"A record {ids[outside][0]} was asked for, of {self.size} from 0 to "
+                f"{self.size - 1}."
+            )
+        places = ids if self._places is None else self._places[ids]
+
+        def read(path: tuple[Any, ...], column: Column) -> np.ndarray:
+            rows = column.rows(places)
+            check_range(f"Column `{path_text(path)}`", rows)
+            return rows.astype(held_as(rows.dtype), copy=False)
+
+        rows: dict[str, PyTree] = jax.tree_util.tree_map_with_path(read, self._columns)
+        return rows
+
+
+def _column(told: str, chunks: list[Any], kind: Any) -> Column | dict[str, PyTree]:
+    if not is_struct(kind):
+        return Column(told, chunks, kind)
+    parts = [[*chunk.flatten()] for chunk in chunks]
+    return {
+        field.name: _column(f"{told[:-1]}/{field.name}`", [x[i] for x in parts], field.type)
+        for i, field in enumerate(kind)
+    }
+
+
+def _opened(dataset: Any) -> tuple[Any, np.ndarray | None]:
+    """A table, and which of its rows are the records, in their order, if not all as they stand."""
+    names = {(x.__module__.partition(".")[0], x.__name__) for x in type(dataset).__mro__}
+    if ("datasets", "Dataset") in names:
+        return _of_hugging_face(dataset)
+    arrow = engine("pyarrow", "pyarrow", "arrow", "host.ArrowSource")
+    if ("pyarrow", "Table") in names:
+        return dataset, None
+    if ("pyarrow", "RecordBatch") in names:
+        return arrow.Table.from_batches([dataset]), None
+    if ("pyarrow", "Dataset") in names:
+        return dataset.to_table(), None
+    if isinstance(dataset, str | os.PathLike):
+        return _of_file(dataset), None
+    if isinstance(dataset, list | tuple) and all(isinstance(x, str | os.PathLike) for x in dataset):
+        return arrow.concat_tables([_of_file(path) for path in dataset]), None
+    raise TypeError(of_type("dataset", dataset, _expected(dataset, names)))
+
+
+def _expected(dataset: object, names: set[tuple[str, str]]) -> str:
+    if isinstance(dataset, Mapping) and dataset:
+        return f"one data set: write dataset[{next(iter(dataset))!r}]."
+    if ("datasets", "IterableDataset") in names:
+        return "a data set that gives records by number: write host.IterableSource(dataset)."
+    return "a data set of Hugging Face, a table of pyarrow, or the path of Arrow or Parquet."
+
+
+def _of_hugging_face(dataset: Any) -> tuple[Any, np.ndarray | None]:
+    table = getattr(dataset.data, "table", dataset.data)
+    table = table.select([name for name in table.column_names if name in dataset.column_names])
+    if (columns := dataset.format["columns"]) is not None:
+        table = table.select([name for name in table.column_names if name in columns])
+    if dataset._indices is None:
+        return table, None
+    return table, dataset._indices.column(0).to_numpy().astype(np.int64)
+
+
+def _of_file(given: str | os.PathLike[str]) -> Any:
+    path = Path(given)
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder; pass its files: "
+            "host.ArrowSource(sorted(Path(…).glob('*.parquet')))."
+        )
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; expected one of Arrow or Parquet.")
+    if path.suffix not in _ENDS:
+        raise ValueError(f"The name of {path} ends in {path.suffix!r}; expected one of {_ENDS}.")
+    needs = "pyarrow", "arrow", "host.ArrowSource"
+    try:
+        if path.suffix == ".parquet":
+            return engine("pyarrow.parquet", *needs).read_table(path)
+        mapped = engine("pyarrow", *needs).memory_map(str(path))
+        ipc = engine("pyarrow.ipc", *needs)
+        with path.open("rb") as file:
+            is_file = file.read(6) == b"ARROW1"
+        return (ipc.open_file if is_file else ipc.open_stream)(mapped).read_all()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, or no such file: {error}") from error

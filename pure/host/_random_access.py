@@ -1,0 +1,197 @@
+"""Data sets of other libraries that give records by number, as sources.
+
+What they give is stacked as it comes, each record held against the first. Orders and batches are
+not known here, nor which library it is, but for arrays, which `_columns` reads whole.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._flow._fetched import at_record, buffers
+from .._flow._host_source import AbstractHostSource, Ids
+from .._flow._numbers import check_numeric, check_range, held_as
+from .._text import of_type, path_text, spec_text, valued
+from ._columns import AbstractColumn, columns_of
+
+Decode: TypeAlias = Callable[[Any], PyTree]
+_Read: TypeAlias = Callable[[Ids], Sequence[object]]
+
+
+@runtime_checkable
+class _Reader(Protocol):
+    def num_records(self) -> int: ...
+    def read(self, indices: Sequence[int], /) -> Sequence[object]: ...
+
+
+@runtime_checkable
+class _InBatches(Protocol):
+    def __len__(self) -> int: ...
+    def __getitems__(self, indices: Sequence[int], /) -> Sequence[object]: ...
+
+
+@runtime_checkable
+class _OneByOne(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
+    """Any data set that gives records by number: Grain's, ArrayRecord, torch map-style, HDF5, zarr.
+
+    - `dataset`: has `__len__`, and `__getitems__` or `__getitem__`; or `num_records` and `read`, as
+      a bare `ArrayRecordReader`; or is an array of HDF5, zarr, tensorstore or NumPy whose first
+      axis is the records, or a dict of them, whose records are dicts of fields.
+    - `decode`: what makes a record of what the data set gives: `lambda x: np.frombuffer(x,
+      np.uint8)`. Without it that must be a pytree of arrays and numbers.
+    - `threads`: how many read and decode at a time, for what waits or leaves Python's lock alone;
+      the data set must then bear it.
+
+    The first record is read when it is made: all others are like it. HDF5 that lies in one piece is
+    mapped; zarr in local files is read by tensorstore, where that is installed.
+
+    **Errors:** TypeError for another kind of data set, and for records that hold no numbers;
+    ValueError for no records, for a record of another shape, dtype or structure, by record and
+    field; those of the data set and of `decode`, with a note that names the record.
+    """
+
+    def __init__(self, dataset: object, decode: Decode | None = None, threads: int = 1):
+        if decode is not None and not callable(decode):
+            raise TypeError(of_type("decode", decode, "a function of one record, or none."))
+        if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
+            raise TypeError(valued("threads", threads, "an int."))
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; expected at least 1.")
+        self._columns = columns_of(dataset)
+        self._decode, self._threads = decode, int(threads)
+        self.size, self._read = _opened(dataset, self._columns)
+        if not self.size:
+            raise ValueError("dataset holds no records; expected at least one.")
+        self._paths, self._specs, self._structure = self._first()
+        self._are_wide = [held_as(x.dtype) != x.dtype for x in self._specs]
+        held = [jax.ShapeDtypeStruct(x.shape, held_as(x.dtype)) for x in self._specs]
+        self.element_spec = jax.tree.unflatten(self._structure, held)
+
+    def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
+        """The records of these ids. **Errors:** IndexError for one outside; those of the class."""
+        outside = (ids < 0) | (ids >= self.size)
+        if outside.any():
+            raise IndexError(
+                f"A record {ids[outside][0]} was asked for, of {self.size} from 0 to "
+                f"{self.size - 1}."
+            )
+        if self._columns is not None and self._decode is None:
+            rows = {name: column.rows(ids) for name, column in self._columns.items()}
+            return _narrowed(rows.get("", rows))
+        filled: PyTree[np.ndarray] = buffers(self, len(ids)) if out is None else out
+        leaves = jax.tree.leaves(filled)
+        if self._threads == 1 or len(ids) < self._threads:
+            self._fill(ids, leaves)
+            return filled
+        ends = np.linspace(0, len(ids), self._threads + 1).astype(int)
+        parts = [slice(a, b) for a, b in itertools.pairwise(ends.tolist())]
+        with ThreadPoolExecutor(self._threads) as pool:
+            for done in [pool.submit(self._fill, ids[p], [x[p] for x in leaves]) for p in parts]:
+                done.result()
+        return filled
+
+    def _fill(self, ids: Ids, out: Sequence[np.ndarray]) -> None:
+        for place, (record, given) in enumerate(zip(ids.tolist(), self._read(ids), strict=True)):
+            try:
+                arrays = self._arrays(given)
+            except Exception as error:
+                raise at_record(error, record) from None
+            for there, array in zip(out, arrays, strict=True):
+                there[place] = array
+
+    def _arrays(self, given: object) -> list[np.ndarray]:
+        decoded = given if self._decode is None else self._decode(given)
+        leaves, structure = jax.tree.flatten(decoded)
+        expected: object = self._structure
+        if structure != expected:
+            raise ValueError(
+                f"The record holds {spec_text(decoded)}, the first one {spec_text(self._example)}; "
+                "give all records the same fields, by decode."
+            )
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        for path, array, spec, is_wide in zip(
+            self._paths, arrays, self._specs, self._are_wide, strict=True
+        ):
+            if (array.shape, array.dtype) != (spec.shape, spec.dtype):
+                field = f" in field `{path}`" if path else ""
+                raise ValueError(
+                    f"The record has {spec_text(array)}{field}, the first one "
+                    f"{spec_text(np.empty(spec.shape, spec.dtype))}; crop, pad or cast by decode."
+                )
+            if is_wide:
+                check_range(f"Field `{path}`" if path else "The record", array)
+        return arrays
+
+    @property
+    def _example(self) -> PyTree:
+        return jax.tree.unflatten(self._structure, self._specs)
+
+    def _first(self) -> tuple[list[str], list[jax.ShapeDtypeStruct], Any]:
+        (given,) = self._read(np.zeros(1, np.int64))
+        try:
+            record = given if self._decode is None else self._decode(given)
+        except Exception as error:
+            raise at_record(error, 0) from None
+        leaves, structure = jax.tree_util.tree_flatten_with_path(record)
+        if not leaves:
+            raise ValueError("The first record holds no arrays; expected a pytree of arrays.")
+        paths, specs = [path_text(path) for path, _ in leaves], []
+        for path, (_, leaf) in zip(paths, leaves, strict=True):
+            told = f"Field `{path}` of the first record" if path else "The first record"
+            if isinstance(leaf, bytes | str):
+                mend = "lambda record: np.frombuffer(record, np.uint8)"
+                raise TypeError(of_type(told, leaf, f"numbers: pass decode, such as {mend}."))
+            array = np.asarray(leaf)
+            check_numeric(told, array.dtype)
+            specs.append(jax.ShapeDtypeStruct(array.shape, array.dtype))
+        return paths, specs, structure
+
+
+def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[int, _Read]:
+    """How many records there are, and how some of them are read."""
+    if columns is not None:
+        return next(iter(columns.values())).size, lambda ids: _rows(columns, ids)
+    if isinstance(dataset, _Reader):
+        return int(dataset.num_records()), lambda ids: dataset.read(ids.tolist())
+    if isinstance(dataset, _InBatches):
+        return len(dataset), lambda ids: dataset.__getitems__(ids.tolist())
+    if isinstance(dataset, _OneByOne) and not isinstance(dataset, str | bytes | type):
+        return len(dataset), lambda ids: [_one(dataset, i) for i in ids.tolist()]
+    expected = "a data set with `__len__` and `__getitem__`"
+    if isinstance(dataset, Iterable) and not isinstance(dataset, str | bytes | type):
+        expected += ". It can only be iterated over: write host.IterableSource(dataset)"
+    raise TypeError(of_type("dataset", dataset, f"{expected}."))
+
+
+def _one(dataset: _OneByOne, index: int) -> object:
+    try:
+        return dataset[index]
+    except Exception as error:
+        raise at_record(error, index) from None
+
+
+def _rows(columns: dict[str, AbstractColumn], ids: Ids) -> Sequence[object]:
+    rows = {name: column.rows(ids) for name, column in columns.items()}
+    if "" in rows:
+        return [*rows[""]]
+    return [{name: x[i] for name, x in rows.items()} for i in range(len(ids))]
+
+
+def _narrowed(rows: PyTree[np.ndarray]) -> PyTree[np.ndarray]:
+    """The rows in the dtypes that a program holds. **Errors:** ValueError for too large numbers."""
+
+    def narrowed(path: tuple[Any, ...], array: np.ndarray) -> np.ndarray:
+        check_range(f"Field `{path_text(path)}`" if path else "The record", array)
+        return array.astype(held_as(array.dtype), copy=False)
+
+    return jax.tree_util.tree_map_with_path(narrowed, rows)
