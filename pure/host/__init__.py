@@ -12,6 +12,7 @@ from ._source import AbstractHostSource as AbstractHostSource
 from ._disk import DiskSource as DiskSource
 from ._random_access import RandomAccessSource as RandomAccessSource
 from ._arrow import ArrowSource as ArrowSource
+from ._iterable import IterableSource as IterableSource
 from .._flow._mixture import Mixture as Mixture
 from ._checkpoints import Checkpoints as Checkpoints
 from ._resumable import Place as Place

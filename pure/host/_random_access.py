@@ -15,9 +15,10 @@ from jaxtyping import PyTree
 
 from .._flow._fetched import at_record, buffers
 from .._flow._host_source import AbstractHostSource, Ids
-from .._flow._numbers import check_numeric, check_range, held_as
-from .._text import of_type, path_text, spec_text, valued
+from .._flow._numbers import check_range, held_as
+from .._text import of_type, path_text, valued
 from ._columns import AbstractColumn, columns_of
+from ._records import Likeness
 
 Decode: TypeAlias = Callable[[Any], PyTree]
 _Read: TypeAlias = Callable[[Ids], Sequence[object]]
@@ -72,10 +73,12 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
         self.size, self._read = _opened(dataset, self._columns)
         if not self.size:
             raise ValueError("dataset holds no records; expected at least one.")
-        self._paths, self._specs, self._structure = self._first()
-        self._are_wide = [held_as(x.dtype) != x.dtype for x in self._specs]
-        held = [jax.ShapeDtypeStruct(x.shape, held_as(x.dtype)) for x in self._specs]
-        self.element_spec = jax.tree.unflatten(self._structure, held)
+        (first,) = self._read(np.zeros(1, np.int64))
+        try:
+            self._likeness = Likeness(self._decoded(first))
+        except Exception as error:
+            raise at_record(error, 0) from None
+        self.element_spec = self._likeness.spec
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids. **Errors:** IndexError for one outside; those of the class."""
@@ -103,58 +106,14 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
     def _fill(self, ids: Ids, out: Sequence[np.ndarray]) -> None:
         for place, (record, given) in enumerate(zip(ids.tolist(), self._read(ids), strict=True)):
             try:
-                arrays = self._arrays(given)
+                arrays = self._likeness.arrays(self._decoded(given))
             except Exception as error:
                 raise at_record(error, record) from None
             for there, array in zip(out, arrays, strict=True):
                 there[place] = array
 
-    def _arrays(self, given: object) -> list[np.ndarray]:
-        decoded = given if self._decode is None else self._decode(given)
-        leaves, structure = jax.tree.flatten(decoded)
-        expected: object = self._structure
-        if structure != expected:
-            raise ValueError(
-                f"The record holds {spec_text(decoded)}, the first one {spec_text(self._example)}; "
-                "give all records the same fields, by decode."
-            )
-        arrays = [np.asarray(leaf) for leaf in leaves]
-        for path, array, spec, is_wide in zip(
-            self._paths, arrays, self._specs, self._are_wide, strict=True
-        ):
-            if (array.shape, array.dtype) != (spec.shape, spec.dtype):
-                field = f" in field `{path}`" if path else ""
-                raise ValueError(
-                    f"The record has {spec_text(array)}{field}, the first one "
-                    f"{spec_text(np.empty(spec.shape, spec.dtype))}; crop, pad or cast by decode."
-                )
-            if is_wide:
-                check_range(f"Field `{path}`" if path else "The record", array)
-        return arrays
-
-    @property
-    def _example(self) -> PyTree:
-        return jax.tree.unflatten(self._structure, self._specs)
-
-    def _first(self) -> tuple[list[str], list[jax.ShapeDtypeStruct], Any]:
-        (given,) = self._read(np.zeros(1, np.int64))
-        try:
-            record = given if self._decode is None else self._decode(given)
-        except Exception as error:
-            raise at_record(error, 0) from None
-        leaves, structure = jax.tree_util.tree_flatten_with_path(record)
-        if not leaves:
-            raise ValueError("The first record holds no arrays; expected a pytree of arrays.")
-        paths, specs = [path_text(path) for path, _ in leaves], []
-        for path, (_, leaf) in zip(paths, leaves, strict=True):
-            told = f"Field `{path}` of the first record" if path else "The first record"
-            if isinstance(leaf, bytes | str):
-                mend = "lambda record: np.frombuffer(record, np.uint8)"
-                raise TypeError(of_type(told, leaf, f"numbers: pass decode, such as {mend}."))
-            array = np.asarray(leaf)
-            check_numeric(told, array.dtype)
-            specs.append(jax.ShapeDtypeStruct(array.shape, array.dtype))
-        return paths, specs, structure
+    def _decoded(self, given: object) -> PyTree:
+        return given if self._decode is None else self._decode(given)
 
 
 def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[int, _Read]:

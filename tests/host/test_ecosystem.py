@@ -250,6 +250,127 @@ def test_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_gives(host.ArrowSource(formatted), {"label": LABELS})
 
 
+# One after the other
+
+
+def assert_passes(source: host.IterableSource, records: Any) -> None:
+    """Two passes, in chunks, and what lies behind again."""
+    for start, stop in ((0, 4), (4, 8), (8, 10), (6, 10), (0, 3), (3, 10), (2, 5)):
+        found = source.fetch(np.arange(start, stop))
+        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(records), strict=True):
+            np.testing.assert_array_equal(x, y[start:stop])
+
+
+def passing() -> Iterator[Any]:
+    for image, label in zip(IMAGES, LABELS, strict=True):
+        yield {"image": image, "label": int(label)}
+
+
+FIELDS = {"image": IMAGES, "label": LABELS}
+
+
+def test_a_list_and_a_function_that_makes_a_generator() -> None:
+    assert host.IterableSource([*passing()]).size == 10
+    assert_passes(host.IterableSource([*passing()]), FIELDS)
+    assert_passes(host.IterableSource(passing), FIELDS)
+
+
+def test_a_generator_has_one_pass() -> None:
+    source = host.IterableSource(passing())
+    np.testing.assert_array_equal(source.fetch(np.arange(7))["label"], LABELS[:7])
+    np.testing.assert_array_equal(source.fetch(np.arange(5, 10))["label"], LABELS[5:])
+    for start in (20, 40, 60, 80):
+        with pytest.raises(EOFError, match="ended after 10 records"):
+            source.fetch(np.arange(start, start + 1))
+    with pytest.raises(ValueError, match="which has one pass and has begun it"):
+        source.fetch(np.arange(3))
+
+
+def test_the_end_of_a_pass_loses_no_record() -> None:
+    calls: list[int] = []
+
+    def counted() -> Iterator[Any]:
+        calls.append(1)
+        return passing()
+
+    source = host.IterableSource(counted)
+    for _ in range(2):
+        with pytest.raises(EOFError, match=r"The data set has ended after 10 records\.") as caught:
+            source.fetch(np.arange(8, 12))
+        assert getattr(caught.value, "records", None) == 10
+    np.testing.assert_array_equal(source.fetch(np.arange(8, 10))["label"], LABELS[8:])
+    assert len(calls) == 1
+
+
+def test_grain_iter_dataset_and_its_resume() -> None:
+    grain = library("grain")
+    dataset = grain.MapDataset.source(MapStyle()).shuffle(seed=1).to_iter_dataset()
+    expected = [record for record in dataset]
+    source = host.IterableSource(dataset)
+    for start in (0, 3, 6):
+        _, labels = source.fetch(np.arange(start, start + 3))
+        assert labels.tolist() == [label for _, label in expected[start : start + 3]]
+    state = source.get_state(4)
+    assert state["record"] == 3
+    again = host.IterableSource(dataset, state=state)
+    assert again.fetch(np.arange(4, 6))[1].tolist() == [label for _, label in expected[4:6]]
+    assert again.fetch(np.arange(0, 2))[1].tolist() == [label for _, label in expected[:2]]
+
+
+def test_hugging_face_iterable_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = library("datasets")
+    dataset = datasets.IterableDataset.from_generator(lambda: ({"label": i} for i in range(10)))
+    source = host.IterableSource(dataset)
+    assert source.fetch(np.arange(3))["label"].tolist() == [0, 1, 2]
+    assert source.fetch(np.arange(3, 6))["label"].tolist() == [3, 4, 5]
+    again = host.IterableSource(dataset, state=source.get_state(5))
+    assert again.fetch(np.arange(5, 8))["label"].tolist() == [5, 6, 7]
+
+
+def test_tf_data() -> None:
+    tf = library("tensorflow")
+    dataset = tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS})
+    source = host.IterableSource(dataset)
+    assert source.size == 10
+    assert_passes(source, FIELDS)
+
+
+def test_batches_of_ray_are_taken_apart() -> None:
+    def batches() -> Iterator[Any]:
+        for part in (slice(0, 6), slice(6, 10)):
+            yield {"image": IMAGES[part], "label": LABELS[part]}
+
+    class Batches:
+        def __iter__(self) -> Iterator[Any]:
+            return Of(batches())
+
+    class Of:
+        __module__ = "ray.data.iterator"
+
+        def __init__(self, batches: Iterator[Any]):
+            self.batches = batches
+
+        def __iter__(self) -> Iterator[Any]:
+            return self
+
+        def __next__(self) -> Any:
+            return next(self.batches)
+
+    assert_passes(host.IterableSource(Batches()), FIELDS)
+
+
+def test_a_data_set_that_breaks_is_told_by_its_record() -> None:
+    def breaking() -> Iterator[int]:
+        yield from (0, 1, 2)
+        raise OSError("gone")
+
+    source = host.IterableSource(breaking)
+    with pytest.raises(OSError, match="gone") as caught:
+        source.fetch(np.arange(5))
+    assert caught.value.__notes__ == ["This happened while record 3 of the source was read."]
+
+
 def test_a_file_that_is_damaged_is_named(tmp_path: Path) -> None:
     library("pyarrow")
     for name in ("a.arrow", "a.parquet"):

@@ -1,0 +1,68 @@
+"""What a record of a data set is: its fields, shapes and dtypes, as the first one has them.
+
+Records of other libraries are Python objects, each for itself; every one is held against the first.
+Where they come from is not known here.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._flow._numbers import check_numeric, check_range, held_as
+from .._text import of_type, path_text, spec_text
+
+
+class Likeness:
+    """The first record of a data set, which all others are like.
+
+    **Errors:** TypeError for what are no numbers, by field; ValueError for no fields.
+    """
+
+    def __init__(self, first: PyTree):
+        leaves, self._structure = jax.tree_util.tree_flatten_with_path(first)
+        if not leaves:
+            raise ValueError("The first record holds no arrays; expected a pytree of arrays.")
+        self._paths = [path_text(path) for path, _ in leaves]
+        self._specs: list[jax.ShapeDtypeStruct] = []
+        for path, (_, leaf) in zip(self._paths, leaves, strict=True):
+            told = f"Field `{path}` of the first record" if path else "The first record"
+            if isinstance(leaf, bytes | str):
+                mend = "lambda record: np.frombuffer(record, np.uint8)"
+                raise TypeError(of_type(told, leaf, f"numbers: decode it, such as by {mend}."))
+            array = np.asarray(leaf)
+            check_numeric(told, array.dtype)
+            self._specs.append(jax.ShapeDtypeStruct(array.shape, array.dtype))
+        self._are_wide = [held_as(x.dtype) != x.dtype for x in self._specs]
+
+    @property
+    def spec(self) -> PyTree[jax.ShapeDtypeStruct]:
+        """The shapes of a record, and the dtypes in which a program holds it."""
+        held = [jax.ShapeDtypeStruct(x.shape, held_as(x.dtype)) for x in self._specs]
+        spec: PyTree[jax.ShapeDtypeStruct] = jax.tree.unflatten(self._structure, held)
+        return spec
+
+    def arrays(self, record: PyTree) -> list[np.ndarray]:
+        """The arrays of a record. **Errors:** ValueError for one unlike the first, by field."""
+        leaves, structure = jax.tree.flatten(record)
+        expected: Any = self._structure
+        if structure != expected:
+            example = jax.tree.unflatten(self._structure, self._specs)
+            raise ValueError(
+                f"The record holds {spec_text(record)}, the first one {spec_text(example)}; "
+                "give all records the same fields, by decode."
+            )
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        for path, array, spec, is_wide in zip(
+            self._paths, arrays, self._specs, self._are_wide, strict=True
+        ):
+            if (array.shape, array.dtype) != (spec.shape, spec.dtype):
+                field = f" in field `{path}`" if path else ""
+                raise ValueError(
+                    f"The record has {spec_text(array)}{field}, the first one {spec_text(spec)}; "
+                    "crop, pad or cast by decode."
+                )
+            if is_wide:
+                check_range(f"Field `{path}`" if path else "The record", array)
+        return arrays
