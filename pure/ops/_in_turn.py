@@ -45,39 +45,29 @@ def in_turn(function: Function) -> Function:
 
     @one.def_vmap
     def many(size: int, batched: PyTree, *arguments: PyTree) -> PyTree:
-        output = jax.eval_shape(
-            functools.partial(function, all_of), *jax.tree.map(_first, arguments, tuple(batched))
-        )
         axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(batched))
-
-        def at_once(*arguments: PyTree) -> PyTree:
-            mapped = functools.partial(function, all_of)
-            return jax.vmap(mapped, in_axes=axes, axis_size=size)(*arguments)
-
-        def one_by_one(*arguments: PyTree) -> PyTree:
-            leaves, structure = jax.tree.flatten(arguments)
-            mapped = jax.tree.leaves(batched)
-            moving = [leaf for leaf, is_mapped in zip(leaves, mapped, strict=True) if is_mapped]
-
-            def turn(own: list[jax.Array]) -> PyTree:
-                rest = iter(own)
-                whole = [
-                    next(rest) if is_mapped else leaf
-                    for leaf, is_mapped in zip(leaves, mapped, strict=True)
-                ]
-                return one(*jax.tree.unflatten(structure, whole))
-
-            return jax.lax.map(turn, moving)
-
+        at_once = jax.vmap(functools.partial(function, all_of), in_axes=axes, axis_size=size)
+        in_loop = functools.partial(_one_by_one, one, jax.tree.leaves(batched))
         result = (
             at_once(*arguments)
             if jax.device_count() > 1  # a loop would bring together what is spread over them
-            else jax.lax.platform_dependent(*arguments, cpu=one_by_one, default=at_once)
+            else jax.lax.platform_dependent(*arguments, cpu=in_loop, default=at_once)
         )
-        return result, jax.tree.map(lambda _: True, output)
+        return result, jax.tree.map(lambda _: True, result)
 
     return differentiable
 
 
-def _first(array: jax.Array, is_batched: bool) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape[1:] if is_batched else array.shape, array.dtype)
+def _one_by_one(function: Function, batched: Collection[bool], *arguments: PyTree) -> PyTree:
+    leaves, structure = jax.tree.flatten(arguments)
+
+    def turn(own: list[jax.Array]) -> PyTree:
+        rest = iter(own)
+        whole = [
+            next(rest) if is_batched else leaf
+            for leaf, is_batched in zip(leaves, batched, strict=True)
+        ]
+        return function(*jax.tree.unflatten(structure, whole))
+
+    moving = [leaf for leaf, is_batched in zip(leaves, batched, strict=True) if is_batched]
+    return jax.lax.map(turn, moving)

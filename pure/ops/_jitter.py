@@ -4,6 +4,7 @@ Three of them are one sum with other factors: hue alone is computed apart, and o
 sums before it and after it as there are others. What each does stands in `_tone` and `_colour`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -53,17 +54,7 @@ def color_jitter(
     check_key("key", key)
     value, dtype = colours_of("color_jitter", image)
     given = (brightness, contrast, saturation, hue)
-    drawn = jax.random.uniform(key, (2, len(given)), value.dtype)
-    reach = jnp.stack(
-        [
-            number("color_jitter", name, 0 if own is None else own, value)
-            for name, own in zip(_NAMES, given, strict=True)
-        ]
-    )
-    moves = reach * (2 * drawn[0] - 1)
-    # What is None comes last, where no place is left for it.
-    absent = jnp.array([own is None for own in given])
-    order = ranks(jnp.where(absent, 2, drawn[1]))
+    moves, order = _drawn(given, value, key)
     places = jnp.arange(sum(own is not None for own in given[:3]), dtype=jnp.int32)
     if saturation is None and hue is None:
         return finished(_toned(value, _sums(moves, order, places, clip)), dtype, clip)
@@ -77,6 +68,20 @@ def color_jitter(
             channels = turned(hue_of(*channels), 6 * moves[3])
         channels = _summed(channels, moves, order, order[3] + 1 + places, clip)
     return finished(together(channels), dtype, clip)
+
+
+def _drawn(
+    given: Sequence[Range], image: Float[Array, "h w c"], key: PRNGKeyArray
+) -> tuple[Float[Array, "4"], Int32[Array, "4"]]:
+    # By how much each adjusts, and in which place. What is None comes last, where none is left.
+    drawn = jax.random.uniform(key, (2, len(given)), image.dtype)
+    reach = [
+        number("color_jitter", name, 0 if own is None else own, image)
+        for name, own in zip(_NAMES, given, strict=True)
+    ]
+    absent = jnp.array([own is None for own in given])
+    order = ranks(jnp.where(absent, 2, drawn[1]))
+    return jnp.stack(reach) * (2 * drawn[0] - 1), order
 
 
 def _sums(
