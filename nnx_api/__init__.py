@@ -7,6 +7,7 @@ from . import operators as operators
 from ._array_source import ArraySource as ArraySource
 from ._element import Element as Element
 from ._element import OperatorModule as OperatorModule
+from ._host_source import HostSource as HostSource
 from ._iterator import BlockIterator as BlockIterator
 from ._iterator import EpochIterator as EpochIterator
 from ._pipeline import Pipeline as Pipeline

@@ -17,6 +17,8 @@ from dagrax.pure import internal
 
 from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
+from ._core._fed import close
+from ._core._kept import Kept
 from ._core._module import In, Modules, Out, PipelineCore, Stage
 from ._core._placing import move_in
 from ._core._whole import whole
@@ -96,11 +98,11 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         self._remainder = remainder
         self._shard, self._record_ids = shard, record_ids
         self._mesh, self._batch_axis = None, "data"
-        self._stream()
+        is_wide = self._stream().is_wide
         self._is_seeded = rngs is not None
         self._is_checked = False
         self._seed = Seed(jax.random.key(0) if rngs is None else draw_seed(rngs, "pipeline"))
-        self._position = Position(self._placed(dp.Cursor(0, 0)))
+        self._position = Position(self._placed(dp.Cursor(0, 0), wide=is_wide))
         move_in(self, mesh, batch_axis)
         self.check()
 
@@ -200,6 +202,12 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
                     "Pipeline.variants([pipeline_of(strength) for strength in strengths])."
                 )
         own_order = have_own_orders([pipeline.source for pipeline in pipelines])
+        if own_order and pipelines[0]._stream().is_hosted:
+            raise ValueError(
+                "The variants have orders of their own over a source that is read on the host, "
+                "which would read each batch once for each; give all of them one order: make "
+                "the source once, and all pipelines over it."
+            )
         together: Pipeline[In, Out] = stacked(pipelines, own_order=own_order)
         together._variants = (own_order, *together._variants)
         return together
@@ -280,6 +288,31 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
     def __whole__(self, state: Mapping[str, PyTree]) -> internal.Whole:
         # What `dagrax.pure.host.Checkpoints` saves, and sets.
         return whole(self, state)
+
+    def close(self) -> None:
+        """End what reads ahead, and with it every further call for a batch: a RuntimeError.
+
+        A pipeline over arrays has nothing to end, and is closed like any other. `with pipeline:`
+        closes it at its end; so does its own end.
+        """
+        kept = Kept.beside(self)
+        with kept.lock:
+            close(kept)
+
+    def __enter__(self) -> "Pipeline[In, Out]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def waited(self) -> dict[str, float]:
+        """The seconds for which one waited for the other over a source that is read on the host.
+
+        `gather`: the loop waited for records; `place`: for a chunk to be put on the device;
+        `compute`: what was read ahead waited for the loop. The largest says what to mend.
+        """
+        return dict(Kept.beside(self).waited)
 
     def describe(self) -> str:
         """A table of the nodes as they run: what each reads, is, and puts out."""

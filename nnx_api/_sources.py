@@ -54,7 +54,7 @@ class MemorySource(Ordered[Batch]):
         order: dp.AbstractOrder | None = None,
         rngs: nnx.Rngs | None = None,
     ):
-        self.config = _settled(config, shuffle)
+        self.config = settled_config(config, shuffle)
         if self.config.shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to MemorySource.")
         arrays = internal.stacked_records(data) if isinstance(data, list) else data
@@ -68,9 +68,10 @@ class MemorySource(Ordered[Batch]):
         return source, self._own_order(self.config.shuffle)
 
 
-def _settled(
+def settled_config(
     config: MemorySourceConfig | None, shuffle: bool | np.bool_ | None
 ) -> MemorySourceConfig:
+    """What is said once, or twice alike. **Errors:** TypeError, ValueError."""
     if config is None:
         return MemorySourceConfig(shuffle=False if shuffle is None else shuffle)
     if not isinstance(config, MemorySourceConfig):

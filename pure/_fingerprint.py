@@ -12,8 +12,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
+from jaxtyping import Array, Int64, PRNGKeyArray, PyTree
 
+from ._flow._fed import on_the_host_alone
+from ._flow._hosted import is_hosted
 from ._flow._source import AbstractSource
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline
@@ -53,7 +55,11 @@ def source_digest(source: AbstractSource) -> str:
     the same whether the data are in memory, in a mapped file or spread over devices. Of a view, the
     ids that some 65,536 records have in the whole count too.
     """
-    rows = _sampled(source, _spread(source.size, _RECORDS))
+    places = _spread(source.size, _RECORDS)
+    if is_hosted(source):  # or the whole has more records than a program counts
+        rows = _some(on_the_host_alone(source).fetch(places))
+    else:
+        rows = _sampled(source, places.astype(np.uint32))
     sampled = jax.tree_util.tree_leaves_with_path(rows)
     fields = ((jax.tree_util.keystr(path), *_content(x)) for path, x in sampled)
     return _digest(source.size, *fields, *_other_ids(source))
@@ -63,7 +69,7 @@ def _other_ids(source: AbstractSource) -> tuple[object, ...]:
     # Nothing where records draw by their own ids.
     if type(source).record_ids is AbstractSource.record_ids:
         return ()
-    places = _spread(source.size, _IDS)
+    places = _spread(source.size, _IDS).astype(np.uint32)
     ids = np.asarray(_record_ids(source, places))
     return () if (ids == places).all() else _content(ids)
 
@@ -73,8 +79,8 @@ def _record_ids(source: AbstractSource, places: Array | np.ndarray) -> Array:
     return source.record_ids(jnp.asarray(places))
 
 
-def _spread(size: int, most: int) -> UInt32[np.ndarray, " places"]:
-    return np.linspace(0, size - 1, min(most, size)).astype(np.uint32)
+def _spread(size: int, most: int) -> Int64[np.ndarray, " places"]:
+    return np.linspace(0, size - 1, min(most, size)).astype(np.int64)
 
 
 def graph_digest(pipeline: Pipeline) -> str:
@@ -92,6 +98,11 @@ def combined(fingerprints: Sequence[dict[str, str]]) -> dict[str, str]:
 
 @eqx.filter_jit
 def _sampled(source: AbstractSource, ids: Array | np.ndarray) -> PyTree:
+    return _some(source.rows(jnp.asarray(ids)))
+
+
+@eqx.filter_jit
+def _some(rows: PyTree) -> PyTree:
     """For each field of these records its shape, and up to `_NUMBERS` numbers of each, evenly."""
 
     def some(rows: Array) -> tuple[Array, Array]:
@@ -102,7 +113,7 @@ def _sampled(source: AbstractSource, ids: Array | np.ndarray) -> PyTree:
         numbers = rows.reshape(rows.shape[0], *shape).at[places].get(out_sharding=whole(rows))
         return jnp.asarray(rows.shape[1:], jnp.uint32), numbers
 
-    return jax.tree.map(some, source.rows(jnp.asarray(ids)))
+    return jax.tree.map(lambda x: some(jnp.asarray(x)), rows)
 
 
 def _content(leaf: Array | np.ndarray) -> tuple[str, tuple[int, ...], bytes]:

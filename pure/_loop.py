@@ -61,7 +61,7 @@ def step(
     `"partial"` policy gives a short last batch. `key` is needed where a stage draws.
     **Errors:** those of `Stream.take` and `apply`; ValueError where epochs end.
     """
-    _check_given(pipeline, stream, cursor, key)
+    check_given(pipeline, stream, cursor, key)
     if cursor.is_traced:
         cursor, batch, origin = stream.take(cursor)
         return cursor, through(pipeline, stream, batch, origin, key)
@@ -83,7 +83,7 @@ def epoch(
     there. A short last batch under `"partial"` costs a compilation of its own. **Errors:** those of
     `step`; TypeError for a cursor inside a trace.
     """
-    _check_given(pipeline, stream, cursor, key)
+    check_given(pipeline, stream, cursor, key)
     if cursor.is_traced:
         raise TypeError(
             "cursor is traced (jit, scan, vmap), where it is no number that a Python loop could "
@@ -139,7 +139,7 @@ def scan(
     for a body that cannot be called with `(carry, batch)`; ValueError where epochs end.
     """
     check_length(length)
-    _check_given(pipeline, stream, cursor, key)
+    check_given(pipeline, stream, cursor, key)
     check_callable(body, ("carry", "batch"))
     memo, batching, after = pipeline.memo, stream.batching, None
     at: _Place = cursor
@@ -157,7 +157,8 @@ def scan(
     return after or Cursor(end[0], end[1]), carried.together(arrays), ys
 
 
-def _check_given(pipeline: object, stream: object, cursor: object, key: object) -> None:
+def check_given(pipeline: object, stream: object, cursor: object, key: object) -> None:
+    """Refuse what is no pipeline, stream, cursor or key. **Errors:** TypeError."""
     if not isinstance(pipeline, Pipeline):
         expected = "a pipeline of the core: write Pipeline.linear([stage, …]), or from_dag."
         raise TypeError(of_type("pipeline", pipeline, expected))

@@ -54,6 +54,15 @@ def explicit_mesh(tree: PyTree) -> AbstractMesh | None:
     return None
 
 
+def stacked(one: jax.ShapeDtypeStruct, many: int) -> Array:
+    """Zeros for so many arrays like one, in a trace, spread as it is."""
+    shape, spread = (many, *one.shape), getattr(one, "sharding", None)
+    if not isinstance(spread, NamedSharding) or spread.mesh.empty:
+        return jnp.zeros(shape, one.dtype)
+    over = NamedSharding(spread.mesh, PartitionSpec(None, *spread.spec))
+    return jnp.zeros(shape, one.dtype, device=over)
+
+
 def laid_as(array: Array, model: Array) -> Array:
     """An array in a trace, spread as another of its shape on the same mesh."""
     own, its = (jax.typeof(x).sharding for x in (array, model))

@@ -12,6 +12,14 @@ from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
+from ._flow._fed import Fed as Fed
+from ._flow._fed import at as at
+from ._flow._fed import handed as handed
+from ._flow._fed import looped as looped
+from ._flow._fed import place_words as place_words
+from ._flow._hosted import Handle as Handle
+from ._flow._hosted import given_source as given_source
+from ._flow._hosted import is_hosted as is_hosted
 from ._flow._listed import stacked_records as stacked_records
 from ._flow._order import positions_of as positions_of
 from ._flow._places import AbstractPlaces as AbstractPlaces
@@ -44,6 +52,8 @@ from ._variants import told_apart as told_apart
 from .host._arrays import Saved as Saved
 from .host._arrays import named as named
 from .host._arrays import refilled as refilled
+from .host._feed import Feed as Feed
+from .host._loops import joined as joined
 from .host._resumable import Whole as Whole
 from .host._resumable import check_holder as check_holder
 from .host._resumable import fill as fill

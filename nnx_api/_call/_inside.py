@@ -17,13 +17,19 @@ import jax
 import numpy as np
 from flax import nnx
 
+from dagrax.pure import internal
+
 from ._parts import FLAX_OWN
 
 BY_A_MODULE = "held by a module"
 _LIBRARIES = ("builtins", "abc", "typing", "numpy", "jax", "jaxlib", "flax", "equinox", "dagrax")
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _NUMBERS = (type(None), bool, int, float, complex, str, bytes)
-ATOMS = (*_NUMBERS, enum.Enum, jax.Array, np.ndarray, types.ModuleType, type)
+# What is read on the host is no part of a program.
+ATOMS = (
+    *(*_NUMBERS, enum.Enum, jax.Array, np.ndarray, types.ModuleType, type),
+    internal.Handle,
+)
 
 
 class Step(NamedTuple):

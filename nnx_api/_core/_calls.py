@@ -24,6 +24,7 @@ from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan
 from .._call._programs import Program, refuse_found
 from . import _traced
+from ._fed import check_open, feed_of
 from ._kept import Kept
 from ._module import PipelineCore, before_the_end, checked_position
 from ._placing import come_home
@@ -89,6 +90,7 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
     """The next batch, through the stages; with an `epoch`, StopIteration if that has ended."""
     kept = Kept.beside(pipeline)
     with kept.lock:
+        check_open(kept)
         if (planned := _planned(pipeline, kept)) is None:
             return _in_trace(pipeline, epoch)
         plan, batching, values = planned
@@ -101,8 +103,13 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
             values = plan.parts.values()
         length = batching.length(now.offset)
         after = before_the_end(batching.settle(now.epoch, now.offset + length))
-        program = plan.program(_traced.read, length)
-        result, changed = run(kept, plan, program, values, (), pipeline, pipeline)
+        args: tuple[PyTree, ...] = ()
+        if (feed := feed_of(pipeline, kept, plan.parts)) is None:
+            program = plan.program(_traced.read, length)
+        else:
+            chunk, index = feed.take(now.as_ints())
+            program, args = plan.program(_traced.read_fed), (chunk.fed, feed.index(index))
+        result, changed = run(kept, plan, program, values, args, pipeline, pipeline)
         write(kept, plan.parts, pipeline, changed, pipeline, after)
         output: _Out = result
         return output
@@ -114,14 +121,24 @@ def outputs(
     """The outputs of the nodes for the next batch or the one given; nothing is set."""
     kept = Kept.beside(pipeline)
     with kept.lock:
+        if batch is None:
+            check_open(kept)
         if (planned := _planned(pipeline, kept)) is None:
             copy = nnx.merge(*nnx.split(pipeline))
             return _traced.outputs(copy, batch, None, nodes)
         pipeline._check_trace()
         plan, batching, values = planned
-        length = batching.length(batching.settle(*pipeline.cursor).offset)
-        program = plan.program(_traced.outputs, length, nodes)
-        given = (jax.device_put(batch),)
+        now = batching.settle(*pipeline.cursor)
+        feed = None if batch is not None else feed_of(pipeline, kept, plan.parts)
+        if feed is None:
+            program = plan.program(_traced.outputs, batching.length(now.offset), nodes)
+            given: tuple[PyTree, ...] = (jax.device_put(batch),)
+        else:
+            chunk, index = feed.take(now.as_ints())
+            program, given = (
+                plan.program(_traced.outputs_fed, nodes),
+                (chunk.fed, feed.index(index)),
+            )
         taps, _ = run(kept, plan, program, values, given, pipeline, pipeline)
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
 

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from flax import nnx
@@ -16,6 +17,7 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from .._call._parts import Parts
 from .._call._plan import Plan, Reading
 from .._call._programs import Private
 
@@ -27,6 +29,17 @@ class Planned:
     plan: Plan
     batching: internal.Batching
     reading: Reading | None = None
+
+
+@dataclass
+class Fed:
+    """What hands in a pipeline's batches, and what these were found to depend on."""
+
+    parts: Parts
+    leaves: Sequence[nnx.Variable[PyTree]]
+    values: Sequence[PyTree]
+    stream: dp.Stream[Any] | None
+    feed: internal.Feed | None = None
 
 
 class Kept:
@@ -43,6 +56,9 @@ class Kept:
         self.place: tuple[jax.Array, dp.Cursor] | None = None
         self.is_settled = False  # whether no other than the pipeline has set that place
         self.digests: tuple[list[PyTree], tuple[object, ...], dict[str, str]] | None = None
+        self.fed: Fed | None = None
+        self.is_closed = False
+        self.waited: dict[str, float] = {"gather": 0.0, "place": 0.0, "compute": 0.0}
         self._loop: tuple[list[weakref.ref[nnx.Pytree]], Planned] | None = None
 
     @classmethod

@@ -122,7 +122,8 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
 
     def _known(self, kept: Kept, at: UInt32[Array, "2"]) -> dp.Cursor:
         if kept.place is None or kept.place[0] is not at:
-            epoch, offset = np.asarray(jax.device_get(at)).tolist()
+            epoch, *words = np.asarray(jax.device_get(at)).tolist()
+            offset = words[0] if len(words) == 1 else words[0] * 2**32 + words[1]
             kept.place, kept.is_settled = (at, dp.Cursor(epoch, offset)), False
         return kept.place[1]
 
@@ -139,10 +140,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
         if not traced:
             Kept.beside(self).place = at, cursor
 
-    def _placed(self, cursor: dp.Cursor) -> UInt32[Array, "2"]:
+    def _placed(self, cursor: dp.Cursor, *, wide: bool | None = None) -> UInt32[Array, "words"]:
+        if wide is None:
+            wide = len(self._position.get_raw_value()) > 2
         if self._mesh is None:
-            return placed(cursor, nnx.state(self.source, Records))
-        at: Array = jax.device_put(np.array([cursor.epoch, cursor.offset], np.uint32))
+            return placed(cursor, nnx.state(self.source, Records), wide=wide)
+        at: Array = jax.device_put(internal.place_words(cursor, wide=wide))
         return dp.on_mesh(at, self._mesh)
 
     def _check_trace(self) -> None:
@@ -175,9 +178,12 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
         return made
 
 
-def placed(cursor: dp.Cursor, like: PyTree) -> UInt32[Array, "2"]:
-    """A position on the device, or on all devices over which the records are spread."""
-    at = np.array([cursor.epoch, cursor.offset], np.uint32)
+def placed(cursor: dp.Cursor, like: PyTree, *, wide: bool = False) -> UInt32[Array, "words"]:
+    """A position on the device, or on all devices over which the records are spread.
+
+    Where there are 2**31 records or more it is `wide`: the offset has two words.
+    """
+    at = internal.place_words(cursor, wide=wide)
     for leaf in jax.tree.leaves(like):
         sharding = getattr(leaf, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:

@@ -101,7 +101,8 @@ def _back_to_one(pipeline: PipelineCore[Any, Any], parts: Parts, values: Values)
     if any(x.sharding.num_devices > 1 for x in records):
         return
     # Of a device alone, JAX would make an array that has the mesh in its type still.
-    there = next(SingleDeviceSharding(device) for x in records for device in x.devices())
+    own = (device for x in records for device in x.devices())
+    there = SingleDeviceSharding(next(own, jax.local_devices()[0]))
     moved = {
         index: jax.device_put(value, there)
         for index, value in enumerate(values)

@@ -18,15 +18,18 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
-from .._call._parts import Parts, Values, any_traced
+from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan, Reading
 from .._call._programs import Program
 from . import _traced
 from ._calls import owned, run, write
+from ._fed import check_open, feed_of
 from ._kept import Kept, Planned
 from ._module import Modules, PipelineCore, before_the_end
 from ._placing import come_home, on_mesh_of, settle
 
+# A program that is run on values and what it is given: results, and what it has set.
+_Call: TypeAlias = Callable[..., tuple[PyTree, Changed]]
 Steps: TypeAlias = Callable[[internal.Batching, dp.Cursor], int]  # how many, from a place on
 
 
@@ -78,6 +81,7 @@ class Loop:
         everything, kept = self._everything, Kept.beside(self._everything[0])
         pipeline, _, shared = everything
         with kept.lock:
+            check_open(kept)
             planned, values = _planned(kept, everything)
             at = pipeline.cursor
             batching = pipeline._stream().batching if planned is None else planned.batching
@@ -93,33 +97,74 @@ class Loop:
                     return self._given(ys)
                 self._arrays = on_mesh_of(pipeline, internal.on_device(self._arrays))
                 after = before_the_end(batching.skip(*at.as_ints(), count))
-                reading = self._read(planned)
-                own = self._step, self._rest
-                program = reading.program(planned.plan, _traced.scan, own, *static)
-                if is_new := not program.has_run:
-                    self._strengthen(kept, program, values)
-                result, changed = run(
-                    *(kept, planned.plan, program, values, (self._arrays,), everything, pipeline),
-                    step_fn=self._step_fn,
-                )
-                if is_new:
-                    reading.settle()
+                feed = feed_of(pipeline, kept, planned.plan.parts, where=1)
+                if feed is None:
+                    call = self._called(kept, planned, (_traced.scan, *static))
+                    (self._arrays, ys), changed = call(values, self._arrays)
+                else:
+                    call = self._called(kept, planned, (_traced.scan_fed, *static[1:]))
+                    start = batching.settle(*at).as_ints()
+                    ys, changed = self._run_fed(feed, call, values, start, count)
                 write(kept, planned.plan.parts, everything, changed, pipeline, after)
-                self._arrays, ys = result
                 return self._given(ys)
 
-    def _strengthen(self, kept: Kept, program: Program, values: Values) -> None:
+    def _called(self, kept: Kept, planned: Planned, said: tuple[Any, ...]) -> _Call:
+        """A run of a program of the step function, for values, a carry and what it is given."""
+
+        def call(values: Values, *given: PyTree) -> tuple[PyTree, Changed]:
+            reading = self._read(planned)
+            own = self._step, self._rest
+            program = reading.program(planned.plan, said[0], own, *said[1:])
+            is_new = not program.has_run
+            if is_new:
+                given = (self._strengthen(kept, program, values, given), *given[1:])
+            everything = self._everything
+            result = run(
+                *(kept, planned.plan, program, values, given, everything, everything[0]),
+                step_fn=self._step_fn,
+            )
+            if is_new:
+                reading.settle()
+            return result
+
+        return call
+
+    def _run_fed(
+        self, feed: internal.Feed, call: _Call, values: Values, start: tuple[int, int], count: int
+    ) -> tuple[PyTree, Changed]:
+        """The results of so many batches, some at a time; nothing is set before all have run."""
+        arrays, place = self._arrays, start
+        changed: Changed = {}
+        parts: list[tuple[PyTree, int]] = []
+        while count:
+            chunk, index = feed.take(place)
+            many = min(count, chunk.left(index))
+            some = chunk.fed, feed.index(index), feed.index(many)
+            (arrays, ys), new = call(values, arrays, *some)
+            if parts:  # one program ahead, and no more: what waits would hold its chunk
+                feed.wait_for(parts[-1][0])
+            parts.append((ys, many))
+            changed |= new
+            values = [new.get(number, value) for number, value in enumerate(values)]
+            place = [*chunk.starts, chunk.after][index + many]
+            count -= many
+        self._arrays = arrays
+        return internal.joined(parts, axis=len(self.pipeline._variants)), changed
+
+    def _strengthen(
+        self, kept: Kept, program: Program, values: Values, given: tuple[PyTree, ...]
+    ) -> PyTree:
         # A Python number comes back as an array of a type of its own: handed on as it is, it would
         # make one more program.
-        leaves, structure = jax.tree.flatten(self._arrays)
-        if self._again and any(jax.typeof(x).weak_type for x in leaves):
+        leaves, structure = jax.tree.flatten(given[0])
+        again = self._again or len(given) > 1
+        if again and any(jax.typeof(x).weak_type for x in leaves):
             with owned(kept):
-                returned = program.traced(values, self._arrays).out_avals
+                returned = program.traced(values, *given).out_avals
             types = returned[: len(leaves)]  # what follows are the results
             pairs = zip(leaves, types, strict=True)
-            self._arrays = jax.tree.unflatten(
-                structure, [jnp.asarray(x, t.dtype) for x, t in pairs]
-            )
+            leaves = [jnp.asarray(x, t.dtype) for x, t in pairs]
+        return jax.tree.unflatten(structure, leaves)
 
     def _given(self, ys: PyTree) -> PyTree:
         return (eqx.combine(self._arrays, self._rest), ys) if self._carries else ys

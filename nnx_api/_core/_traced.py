@@ -22,6 +22,8 @@ from .._variants import check_stacked, each_variant
 from ._module import INSIDE, Modules, PipelineCore
 
 Everything: TypeAlias = tuple[PipelineCore[Any, Any], Modules, Modules]
+# Of what the loop carries, a batch, its origin and the place behind it.
+_Body: TypeAlias = Callable[[PyTree, PyTree, dp.Origin, PyTree], tuple[PyTree, PyTree]]
 
 
 def survey(pipeline: PipelineCore[Any, Any]) -> internal.Findings:
@@ -60,6 +62,40 @@ def read(pipeline: PipelineCore[Any, Any], length: int | None) -> PyTree:
     return output
 
 
+def read_fed(pipeline: PipelineCore[Any, Any], chunk: internal.Fed, index: PyTree) -> PyTree:
+    """The output for one of some batches that were handed in, behind which the position stands."""
+    fed = internal.at(chunk, index)
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: None
+    ) -> tuple[PyTree, PyTree]:
+        stream = pipeline._stream()
+        return fed.after, _output(pipeline, stream, *internal.handed(stream, fed))
+
+    after, output = _each(one, pipeline)
+    pipeline._position.set_raw_value(after)
+    return output
+
+
+def outputs_fed(
+    pipeline: PipelineCore[Any, Any],
+    chunk: internal.Fed,
+    index: PyTree,
+    nodes: tuple[str, ...],
+) -> dict[str, PyTree]:
+    """The outputs of the nodes for one of some batches that were handed in."""
+    fed = internal.at(chunk, index)
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: None
+    ) -> tuple[None, dict[str, PyTree]]:
+        stream = pipeline._stream()
+        return None, _taps(pipeline, stream, *internal.handed(stream, fed), nodes)
+
+    taps: dict[str, PyTree] = _each(one, pipeline)[1]
+    return taps
+
+
 def outputs(
     pipeline: PipelineCore[Any, Any],
     batch: PyTree,
@@ -77,17 +113,27 @@ def outputs(
         elif given is None and length is not None:
             at = stream.batching.settle(*pipeline.cursor)
             given, origin = stream.read(at, length)
-        taps = dp.outputs(pipeline._graph(), given, nodes, key=pipeline._key(), origin=origin)
-        if origin is None:
-            return None, taps
-        schedule = pipeline._schedule
-        return None, {
-            name: stream.marked(given, x) if schedule.node(name) == schedule.sink else x
-            for name, x in taps.items()
-        }
+        return None, _taps(pipeline, stream, given, origin, nodes)
 
     taps: dict[str, PyTree] = _each(one, pipeline)[1]
     return taps
+
+
+def _taps(
+    pipeline: PipelineCore[Any, Any],
+    stream: dp.Stream[Any],
+    batch: PyTree,
+    origin: dp.Origin | None,
+    nodes: tuple[str, ...],
+) -> dict[str, PyTree]:
+    taps = dp.outputs(pipeline._graph(), batch, nodes, key=pipeline._key(), origin=origin)
+    if origin is None:
+        return taps
+    schedule = pipeline._schedule
+    return {
+        name: stream.marked(batch, x) if schedule.node(name) == schedule.sink else x
+        for name, x in taps.items()
+    }
 
 
 def scan(
@@ -104,7 +150,62 @@ def scan(
     `static_carry` is what is no array in the carry.
     """
     pipeline, modules, shared = everything
+    step = _step(step_fn, static_carry, shared, carries)
 
+    def run(stream: dp.Stream[Any], body: _Body, start: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        length_of_batch = np.uint32(stream.batching.batch_size)
+
+        def tick(loop: PyTree, batch: PyTree, origin: dp.Origin) -> tuple[PyTree, PyTree]:
+            # One that is among its own modules stands behind the batch, as in a `for`.
+            behind = stream.batching.settle(origin.epochs[0], origin.offset + length_of_batch)
+            return body(loop, batch, origin, jnp.stack(behind))
+
+        cursor, end, ys = stream.scan(tick, start, pipeline.cursor, length)
+        return jnp.stack(cursor), end, ys
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
+    ) -> tuple[PyTree, list[PyTree]]:
+        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder)
+        return after, rest
+
+    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
+    pipeline._go(dp.Cursor(after[0], after[1]))
+    return carry, ys
+
+
+def scan_fed(
+    everything: Everything,
+    init_carry: PyTree,
+    chunk: internal.Fed,
+    start: PyTree,
+    count: PyTree,
+    step_fn: Callable[..., PyTree],
+    static_carry: PyTree,
+    carries: bool,
+    remainder: dp.Remainder,
+) -> tuple[PyTree, PyTree]:
+    """`scan` of some batches that were handed in, from one on; there is room for more results."""
+    pipeline, modules, shared = everything
+    step = _step(step_fn, static_carry, shared, carries)
+
+    def run(stream: dp.Stream[Any], body: _Body, carry: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        return internal.looped(stream, body, carry, chunk, start, count)
+
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
+    ) -> tuple[PyTree, list[PyTree]]:
+        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder)
+        return after, rest
+
+    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
+    pipeline._position.set_raw_value(after)
+    return carry, ys
+
+
+def _step(
+    step_fn: Callable[..., PyTree], static_carry: PyTree, shared: Modules, carries: bool
+) -> Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]]:
     def step(carry: PyTree, modules: Modules, batch: PyTree) -> tuple[PyTree, PyTree]:
         if not carries:
             return None, step_fn(*modules, *shared, batch)
@@ -112,15 +213,7 @@ def scan(
         new, y = step_fn(whole, *modules, *shared, batch)
         return eqx.filter(new, eqx.is_array_like), y
 
-    def one(
-        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
-    ) -> tuple[dp.Cursor, list[PyTree]]:
-        after, *rest = _scan_one(pipeline, modules, carry, step, length, remainder)
-        return after, rest
-
-    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
-    pipeline._go(after)
-    return carry, ys
+    return step
 
 
 def _scan_one(
@@ -128,9 +221,9 @@ def _scan_one(
     modules: Modules,
     init_carry: PyTree,
     step: Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]],
-    length: int,
+    run: Callable[[dp.Stream[Any], _Body, PyTree], tuple[PyTree, PyTree, PyTree]],
     remainder: dp.Remainder,
-) -> tuple[dp.Cursor, PyTree, PyTree]:
+) -> tuple[PyTree, PyTree, PyTree]:
     everything = (pipeline, modules)
     parts = Parts.of(everything)
     values = parts.values()
@@ -140,15 +233,12 @@ def _scan_one(
     looped = [i for i, is_outside in enumerate(outside) if not is_outside]
     stream = pipeline._stream(remainder)
     touched: set[int] = set()
-    length_of_batch = np.uint32(stream.batching.batch_size)
 
     def body(
-        loop: tuple[Values, PyTree], batch: PyTree, origin: dp.Origin
+        loop: tuple[Values, PyTree], batch: PyTree, origin: dp.Origin, behind: PyTree
     ) -> tuple[tuple[Values, PyTree], PyTree]:
         state, carry = loop
-        # Where the pipeline is among its own modules, it stands behind the batch, as in a `for`.
-        behind = stream.batching.settle(origin.epochs[0], origin.offset + length_of_batch)
-        now = _with(values, [*looped, position], [*state, jnp.stack(behind)])
+        now = _with(values, [*looped, position], [*state, behind])
         pipeline, modules = parts.together(now)
         output = _output(pipeline, stream, batch, origin)
         new, y = step(carry, modules, output)
@@ -162,10 +252,10 @@ def _scan_one(
         return (after, new), y
 
     start = [values[i] for i in looped]
-    cursor, (state, carry), ys = stream.scan(body, (start, init_carry), pipeline.cursor, length)
+    behind, (state, carry), ys = run(stream, body, (start, init_carry))
     after = _with(values, looped, state)
     parts.write(everything, {i: after[i] for i in touched})
-    return cursor, carry, ys
+    return behind, carry, ys
 
 
 def _output(

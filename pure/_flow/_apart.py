@@ -46,6 +46,12 @@ def apart(batch: PyTree, offset: UInt32[Array, ""], *, axes: int = 0) -> PyTree:
     return jax.tree.unflatten(structure, leaves)
 
 
+def finished(leaves: Sequence[Array], mark: UInt32[Array, ""]) -> list[Array]:
+    """Arrays of which a CPU has finished all before it goes on; `mark` is as for `settled`."""
+    kept: list[Array] = _finished(leaves, mark)
+    return kept
+
+
 def _is_large(leaf: object) -> bool:
     if not isinstance(leaf, Tracer) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return False

@@ -4,6 +4,7 @@ is given in their place.
 Nothing here reads a record, and nothing runs beside; when it is done is not known.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
@@ -14,12 +15,15 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from .._channels_last import canonical
+from .._mesh import stacked
 from .._random._origin import Numbers, Origin
-from ._apart import apart
+from ._apart import apart, settled
 from ._batching import Cursor
 from ._carry import check_carry
+from ._gather import as_gathered
 from ._namespace import Batch, Epoch, Flags, plain
 from ._order import AbstractOrder
+from ._source import AbstractSource
 from ._stream import Stream
 
 Count = Int[Array, ""]
@@ -49,7 +53,16 @@ def at(chunk: Fed, index: Count) -> Fed:
 
 def handed(stream: Stream, fed: Fed) -> tuple[PyTree, Origin]:
     """A batch that was handed in, as `Stream.read` gives it."""
-    return stream.with_marks(fed.rows, jnp.asarray(fed.counts), fed.origin), fed.origin
+    mark, spread = fed.origin.mark, stream.spread
+    apart = {
+        name: settled(jnp.asarray(x), mark) if spread is None else spread.each(jnp.asarray(x))
+        for name in ("ids", "turn", "own")
+        if (x := getattr(fed.origin, name)) is not None
+    }
+    origin = dataclasses.replace(fed.origin, **apart)
+    rows = jax.tree.map(jnp.asarray, fed.rows)
+    rows = as_gathered(rows, mark) if spread is None else spread.each(rows)
+    return stream.with_marks(rows, jnp.asarray(fed.counts), origin), origin
 
 
 def looped(
@@ -75,11 +88,13 @@ def looped(
         return new, y
 
     shapes: _Y = jax.eval_shape(step, carry, start)[1]
-    empty: _Y = jax.tree.map(lambda x: jnp.zeros((many, *x.shape), x.dtype), shapes)
+    empty: _Y = jax.tree.map(lambda x: stacked(x, many), shapes)
 
     def tick(index: Count, state: tuple[_Carry, _Y]) -> tuple[_Carry, _Y]:
         new, y = step(state[0], start + index)
-        return new, jax.tree.map(lambda ys, own: ys.at[index].set(own), state[1], y)
+        # As a scan writes them.
+        put = jax.lax.dynamic_update_index_in_dim
+        return new, jax.tree.map(lambda ys, own: put(ys, own, index, 0), state[1], y)
 
     carry, ys = canonical(lambda: jax.lax.fori_loop(0, count, tick, (carry, empty)))
     after: Array = jax.lax.dynamic_index_in_dim(
@@ -97,6 +112,12 @@ def on_the_host(stream: Stream) -> Stream:
         read: Stream = eqx.tree_at(lambda x: x.source, stream, jax.tree.map(_numpy, stream.source))
         return read
     own: Stream = jax.tree.map(_numpy, stream)
+    return own
+
+
+def on_the_host_alone(source: AbstractSource) -> AbstractSource:
+    """A source whose arrays are NumPy's."""
+    own: AbstractSource = jax.tree.map(_numpy, source)
     return own
 
 

@@ -29,9 +29,17 @@ def at_record(error: _Error, record: int | np.integer) -> _Error:
     return error
 
 
+def record_of(error: BaseException) -> int | None:
+    """The record that an error names, None for none."""
+    for note in getattr(error, "__notes__", ()):
+        if note.startswith(_NAMED):
+            return int(note.removeprefix(_NAMED).partition(" ")[0])
+    return None
+
+
 def is_named(error: BaseException) -> bool:
     """Whether an error names its record already."""
-    return any(note.startswith(_NAMED) for note in getattr(error, "__notes__", ()))
+    return record_of(error) is not None
 
 
 def buffers(source: AbstractHostSource[Any], records: int) -> PyTree[np.ndarray]:

@@ -10,6 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree, UInt32
 
 from .._mesh import rows_of
+from ._apart import finished
 
 # XLA:CPU takes a gather for a reading of all the data and shares it out among threads, which costs
 # more than the rows themselves where they are few and small. A loop of slices stays on one thread.
@@ -25,6 +26,19 @@ def gathered(data: PyTree, ids: UInt32[Array, " batch"]) -> PyTree:
     """
     many = len(jax.tree.leaves(data)) > _FIELDS
     return jax.tree.map(lambda x: _rows(x, ids, many=many), data)
+
+
+def as_gathered(rows: PyTree, mark: UInt32[Array, ""]) -> PyTree:
+    """Rows that were handed in, as far apart from what comes after as those that are `gathered`: or
+    a compiler would fuse otherwise, and round otherwise. `mark` is as for `settled`."""
+    leaves, structure = jax.tree.flatten(rows)
+    many = len(leaves) > _FIELDS
+    near = [i for i, x in enumerate(leaves) if not _is_at_once(x.shape[0], x.nbytes, many=many)]
+    if near:
+        for i, leaf in zip(near, finished([leaves[i] for i in near], mark), strict=True):
+            leaves[i] = leaf
+    own: PyTree = jax.tree.unflatten(structure, leaves)
+    return own
 
 
 def sliced(data: PyTree, starts: UInt32[Array, " batch"], width: int) -> PyTree:
@@ -50,10 +64,14 @@ def _rows(data: Array, ids: Array, *, many: bool) -> Array:
     if (spread := rows_of(data, ids)) is not None:
         return _at_once(data, ids, spread)
     size = data.nbytes // data.shape[0] * ids.shape[0]
-    if many or ids.shape[0] > _FEW or size > _SMALL or jax.device_count() > 1:
+    if _is_at_once(ids.shape[0], size, many=many):
         return _at_once(data, ids)
     rows: Array = _differentiable(data, ids)
     return rows
+
+
+def _is_at_once(rows: int, size: int, *, many: bool) -> bool:
+    return many or rows > _FEW or size > _SMALL or jax.device_count() > 1
 
 
 def _at_once(data: Array, ids: Array, spread: NamedSharding | None = None) -> Array:

@@ -14,5 +14,7 @@ from ._random_access import RandomAccessSource as RandomAccessSource
 from ._arrow import ArrowSource as ArrowSource
 from ._iterable import IterableSource as IterableSource
 from .._flow._mixture import Mixture as Mixture
+from ._loops import scan as scan
+from ._loops import epoch as epoch
 from ._checkpoints import Checkpoints as Checkpoints
 from ._resumable import Place as Place
