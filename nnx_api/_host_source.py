@@ -54,7 +54,8 @@ class HostSource(Ordered[Batch]):
             raise TypeError(internal.of_type("source", source, expected))
         if self.config.shuffle and whole.order is not None:
             raise ValueError(
-                f"A {type(whole).__name__} decides its own order; leave out the shuffle."
+                f"source, of type {type(source).__name__}, decides its own order; leave out the "
+                "shuffle."
             )
         if self.config.shuffle and rngs is None:
             raise ValueError("A shuffle needs a seed; pass rngs=nnx.Rngs(0) to HostSource.")

@@ -15,12 +15,13 @@ import numpy as np
 from jaxtyping import Array, Int64, PRNGKeyArray, PyTree
 
 from ._flow._fed import on_the_host_alone
-from ._flow._hosted import is_hosted
+from ._flow._hosted import Hosted, is_hosted
 from ._flow._source import AbstractSource
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline
 from ._graph._stage import type_name
 from ._mesh import whole
+from ._text import spec_text
 
 _RECORDS, _NUMBERS = 64, 256  # of a source, and of each field of a record
 _IDS = 2**16  # of a view
@@ -53,8 +54,11 @@ def source_digest(source: AbstractSource) -> str:
 
     Up to 64 records are looked into, evenly spaced, and in each of their fields up to 256 numbers:
     the same whether the data are in memory, in a mapped file or spread over devices. Of a view, the
-    ids that some 65,536 records have in the whole count too.
+    ids that some 65,536 records have in the whole count too. Of what can only be iterated over,
+    fields, shapes and dtypes alone.
     """
+    if isinstance(source, Hosted) and source.handle.source.has_own_order:
+        return _digest("as they come", spec_text(source.element_spec))
     places = _spread(source.size, _RECORDS)
     if is_hosted(source):  # or the whole has more records than a program counts
         rows = _some(on_the_host_alone(source).fetch(places))

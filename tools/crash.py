@@ -9,8 +9,10 @@ training that nobody killed.
 """
 
 import argparse
+import itertools
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -34,6 +36,8 @@ from dagrax.pure import host
 
 BLOCKS, EVERY = 10, 4  # blocks of a training, each with a checkpoint behind it; steps of a block
 KINDS = ("block", "file", "time")
+# Blocks from where it goes on, file operations, milliseconds: not far, and not at once.
+RANGES = {"block": (0, 2), "file": (1, 40), "time": (1, 100)}
 Kill = tuple[str, int]
 
 
@@ -74,7 +78,7 @@ def train(folder: Path, kill: Kill | None) -> None:
     state = {"model": model, "optimizer": optimizer}
     with host.Checkpoints(folder / "saved") as checkpoints:
         done = checkpoints.restore(pipeline, **state) or 0
-        strike = armed(kill, str(folder / "saved"))
+        strike = armed(kill, str(folder / "saved"), done)
         for block in range(done, BLOCKS):
             if strike == block:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -86,11 +90,11 @@ def train(folder: Path, kill: Kill | None) -> None:
     np.savez(folder / "end.npz", *[np.asarray(leaf) for leaf in leaves])
 
 
-def armed(kill: Kill | None, saved: str) -> int | None:
+def armed(kill: Kill | None, saved: str, done: int) -> int | None:
     """Set a trap in this process; the block before which it dies, where it is one."""
     kind, number = kill or ("", 0)
     if kind == "block":
-        return number
+        return done + number
     seen = 0
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -125,14 +129,11 @@ def forked(folder: Path, kill: Kill | None) -> int:
     os._exit(0)
 
 
-def kills(count: int, seed: int) -> Iterator[Kill]:
+def kills(seed: int) -> Iterator[Kill]:
     """Where to kill: each kind in turn, at places that are drawn."""
     draw = random.Random(seed)
-    for index in range(count):
-        kind = KINDS[index % len(KINDS)]
-        # A training is to get on, but not to its end.
-        last = {"block": index * BLOCKS // count, "file": 60, "time": 150}[kind]
-        yield kind, last if kind == "block" else draw.randint(1, last)
+    for kind in itertools.cycle(KINDS):
+        yield kind, draw.randint(*RANGES[kind])
 
 
 def read(folder: Path) -> tuple[dict[str, str], list[np.ndarray]]:
@@ -158,23 +159,26 @@ def main() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         if forked(whole, None):
             raise SystemExit("the training that nobody kills has failed")
-        struck = 0
-        for kill in kills(options.kills, options.seed):
-            struck += (ended := forked(killed, kill)) == signal.SIGKILL
+        struck, places = 0, kills(options.seed)
+        while struck < options.kills:
+            ended = forked(killed, kill := next(places))
             if ended not in (0, signal.SIGKILL):
                 raise SystemExit(f"the training to be killed at {kill} has failed by itself")
-            if not ended:  # it came to its end first: once more from the start
-                for file in ("losses", "end.npz"):
-                    (killed / file).unlink()
-                for path in sorted((killed / "saved").rglob("*"), reverse=True):
-                    path.rmdir() if path.is_dir() else path.unlink()
+            struck += ended == signal.SIGKILL
+            if not ended:  # it came to its end first: it is compared, and once more begun
+                compare(whole, killed)
+                shutil.rmtree(killed)
         if forked(killed, None):
             raise SystemExit("the training that goes on after the last kill has failed")
-        (losses, learned), (others, other) = read(whole), read(killed)
-        same = losses == others and all(map(np.array_equal, learned, other))
-        print(f"{struck} of {options.kills} kills struck; losses and parameters are", end=" ")
-        print("the same, bit for bit" if same else "NOT the same")
-        raise SystemExit(not same)
+        compare(whole, killed)
+        print(f"{struck} kills; losses and parameters are the same, bit for bit")
+
+
+def compare(whole: Path, killed: Path) -> None:
+    """Hold what was killed against what was not. **Errors:** SystemExit where they differ."""
+    (losses, learned), (others, other) = read(whole), read(killed)
+    if losses != others or not all(map(np.array_equal, learned, other)):
+        raise SystemExit("losses or parameters are NOT the same")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,11 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
         if (feed := feed_of(pipeline, kept, plan.parts)) is None:
             program = plan.program(_traced.read, length)
         else:
-            chunk, index = feed.take(now.as_ints())
+            try:
+                chunk, index = feed.take(now.as_ints())
+            except internal.Ended:  # its length is known from now on
+                kept.forget()
+                return step(pipeline, epoch)
             program, args = plan.program(_traced.read_fed), (chunk.fed, feed.index(index))
         result, changed = run(kept, plan, program, values, args, pipeline, pipeline)
         write(kept, plan.parts, pipeline, changed, pipeline, after)
@@ -134,7 +138,11 @@ def outputs(
             program = plan.program(_traced.outputs, batching.length(now.offset), nodes)
             given: tuple[PyTree, ...] = (jax.device_put(batch),)
         else:
-            chunk, index = feed.take(now.as_ints())
+            try:
+                chunk, index = feed.take(now.as_ints())
+            except internal.Ended:
+                kept.forget()
+                return outputs(pipeline, batch, nodes)
             program, given = (
                 plan.program(_traced.outputs_fed, nodes),
                 (chunk.fed, feed.index(index)),

@@ -71,6 +71,10 @@ class Kept:
                 object.__setattr__(owner, "_kept", kept)
         return kept
 
+    def forget(self) -> None:
+        """Plan anew: what was planned counts no more."""
+        self.plan = self._loop = None
+
     def is_running(self) -> bool:
         """Whether a call of this thread is on its way."""
         return self.owner == threading.get_ident()

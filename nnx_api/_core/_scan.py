@@ -104,7 +104,11 @@ class Loop:
                 else:
                     call = self._called(kept, planned, (_traced.scan_fed, *static[1:]))
                     start = batching.settle(*at).as_ints()
-                    ys, changed = self._run_fed(feed, call, values, start, count)
+                    try:
+                        ys, changed = self._run_fed(feed, call, values, start, count)
+                    except internal.Ended:  # nothing is set; its length is known from now on
+                        kept.forget()
+                        return self.run(steps)
                 write(kept, planned.plan.parts, everything, changed, pipeline, after)
                 return self._given(ys)
 

@@ -19,6 +19,14 @@ Batch = te.TypeVar("Batch", default=Any)
 Ids = Int64[np.ndarray, " batch"]
 
 
+class Ended(EOFError):
+    """Behind the last record of a source that did not know its number; it knows it from now on."""
+
+    def __init__(self, records: int):
+        super().__init__(f"The data set has ended after {records} records.")
+        self.records = records
+
+
 class AbstractHostSource(abc.ABC, Generic[Batch]):
     """Rows by record id, from files, data sets or the network: no pytree, and never traced.
 
@@ -29,6 +37,7 @@ class AbstractHostSource(abc.ABC, Generic[Batch]):
 
     size: int
     element_spec: PyTree[jax.ShapeDtypeStruct]
+    has_own_order = False  # whether its records can be had one after the other only
 
     @abc.abstractmethod
     def fetch(self, ids: Ids, out: Batch | None = None) -> Batch:

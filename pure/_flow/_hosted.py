@@ -16,16 +16,22 @@ from .._static._reader import Reader
 from .._text import spec_text
 from ._fetched import fetched
 from ._host_source import AbstractHostSource, Ids, check_host_source, spec_of
+from ._order import AbstractOrder, Sequential
 from ._source import AbstractSource, Batch, check_part, check_source
 
 
 class Handle:
     """A host source, equal to itself alone: no program depends on more of it than size and spec."""
 
-    __slots__ = ("size", "source", "spec")
+    __slots__ = ("source", "spec")
 
     def __init__(self, source: AbstractHostSource[Any]):
-        self.source, self.size, self.spec = source, int(source.size), spec_of(source)
+        self.source, self.spec = source, spec_of(source)
+
+    @property
+    def size(self) -> int:
+        """The number of records, which one that is iterated over knows at its end only."""
+        return int(self.source.size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Handle) and self.source is other.source
@@ -67,6 +73,11 @@ class Hosted(AbstractSource[Batch]):
         return self.handle.spec
 
     @property
+    def order(self) -> AbstractOrder | None:
+        """As they come, where a source has an order of its own."""
+        return Sequential() if self.handle.source.has_own_order else None
+
+    @property
     def annotation(self) -> object:
         """Nothing: a host source states its spec alone."""
         return Any
@@ -102,6 +113,11 @@ def given_source(name: str, source: object) -> AbstractSource[Any]:
 def given_part(name: str, source: object) -> AbstractSource[Any]:
     """What a user gives for a part of another source, as one. **Errors:** those of `check_part`."""
     own = given_source(name, source)
+    if isinstance(own, Hosted) and own.order is not None:
+        raise TypeError(
+            f"{name} is of type {type(own.handle.source).__name__}, whose records come in their "
+            "own order; choose, join and mix them by the library that gives them."
+        )
     check_part(name, own)
     return own
 

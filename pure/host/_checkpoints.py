@@ -149,12 +149,12 @@ class Checkpoints:
         return Cursor(int(about["epoch"]), int(about["offset"])), arrays
 
     def _arrays(self, step: int, whole: Whole, digest: str) -> dict[str, Saved]:
-        like = {**whole.arrays, _DIGESTS: np.zeros((len(whole.arrays), 2), np.uint32)}
+        like = {**whole.arrays, _DIGESTS: _no_digests(len(whole.arrays))}
         arrays = self._folder.arrays(step, like)
         digests = np.asarray(arrays.pop(_DIGESTS))
         if together([digests.tolist()]) != digest:
             raise _Refusal("the digests of its arrays changed since they were written.")
-        own = zip(sorted(arrays), digests, strict=True)
+        own = zip(sorted(arrays), digests[1:], strict=True)
         if changed := [name for name, x in own if (content(arrays[name]) != x).any()]:
             raise _Refusal(f"{listed(changed)} changed since it was written.")
         return arrays
@@ -202,8 +202,8 @@ def _whole(pipeline: object, state: Mapping[str, PyTree]) -> Whole:
 def _sealed(whole: Whole) -> tuple[dict[str, Saved], dict[str, int | str]]:
     """The arrays with their digests, and a JSON dict that any changed digit breaks."""
     names = sorted(whole.arrays)
-    digests = np.zeros((len(names), 2), np.uint32)
-    for row, name in zip(digests, names, strict=True):
+    digests = _no_digests(len(names))
+    for row, name in zip(digests[1:], names, strict=True):
         row[:] = content(whole.arrays[name])
     epoch, offset = whole.cursor.as_ints()
     about: dict[str, int | str] = {
@@ -214,6 +214,11 @@ def _sealed(whole: Whole) -> tuple[dict[str, Saved], dict[str, int | str]]:
         "arrays": together([digests.tolist()]),
     }
     return {**whole.arrays, _DIGESTS: digests}, {**about, "seal": _seal(about)}
+
+
+def _no_digests(count: int) -> np.ndarray:
+    # One row more: an array without numbers cannot be saved.
+    return np.zeros((1 + count, 2), np.uint32)
 
 
 def _seal(about: Mapping[str, object]) -> str:

@@ -6,32 +6,23 @@ for a record that lies behind gets a new pass. Orders of ours, and threads, are 
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from .._flow._fetched import at_record, buffers
-from .._flow._host_source import AbstractHostSource, Ids
+from .._flow._host_source import AbstractHostSource, Ended, Ids
 from .._text import of_type
 from ._records import Likeness
 
 Makes: TypeAlias = Callable[[], Iterable[object]]
-UNKNOWN = (
-    2**10 * 3**4 * 5**2 * 7 * 11 * 13
-)  # of a length that is not known: any batch size divides it
+# As many records as a data set has that does not say: many batch sizes divide it.
+UNKNOWN = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 _KEPT = 4  # chunks that were asked for of late, so that a loop that was broken off goes on
 _STATES = 8
 _AT_ONCE = 1024  # records that are passed over
-
-
-class Ended(EOFError):
-    """A pass has come to its end, after so many records."""
-
-    def __init__(self, records: int):
-        super().__init__(f"The data set has ended after {records} records.")
-        self.records = records
 
 
 @runtime_checkable
@@ -64,10 +55,13 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
     ValueError for no records, for records unlike the first, and for any order but its own.
     """
 
+    has_own_order = True
+
     def __init__(self, iterable: Iterable[object] | Makes, state: Mapping[str, Any] | None = None):
         self._iterable, self._makes = iterable, _maker(iterable)
         self._state = checked_state(state)
         self._states: dict[int, Any] = {}
+        self._last: int = 0  # behind the last record that was given
         self._asked: deque[int] = deque(maxlen=_KEPT)
         self._begin(int(self._state["record"]))
         if not self._pull(1):
@@ -103,21 +97,29 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         at = max(near, default=0)
         return {"record": at, "state": self._states.get(at)}
 
-    def _rows(self, ids: Ids) -> list[object]:
-        first = int(ids[0]) if len(ids) else self._base
-        if (ids != np.arange(first, first + len(ids))).any():
+    def _rows(self, ids: Ids) -> Iterator[object]:
+        # Across the border of an epoch it begins anew.
+        ends = [*(np.flatnonzero(np.diff(ids) != 1) + 1).tolist(), len(ids)]
+        starts = [0, *ends[:-1]]
+        if ids[starts[1:]].any():
             raise ValueError(
                 "The records of an IterableSource come in their own order; leave out the shuffle, "
                 "or shuffle by the library that gives them."
             )
-        if first < self._base:
+        for start, end in zip(starts, ends, strict=True):
+            if start < end:
+                yield from self._run(int(ids[start]), end - start)
+
+    def _run(self, first: int, count: int) -> list[object]:
+        if first < self._base or (first == 0 and self._last == self.size):
             self._begin(first)
         self._asked.append(first)
         self._pass_over(first)
         self._keep_state()
-        if not self._pull(first - self._base + len(ids)):
+        if not self._pull(first - self._base + count):
             raise self._ended()
-        return self._held[first - self._base :][: len(ids)]
+        self._last = first + count
+        return self._held[first - self._base :][:count]
 
     def _begin(self, record: int) -> None:
         """A new pass, to some record: from the state that was given, if that lies before it."""
@@ -133,6 +135,7 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         self._raw = iterator
         self._held: list[object] = []
         self._base = at
+        self._last = 0
         self._asked.clear()
         self._pass_over(record)
 
@@ -162,11 +165,12 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
 
     def _ended(self) -> EOFError:
         found = self._base + len(self._held)
-        if self._length is None:
-            return Ended(found)
+        if self._length is None and found:
+            self.size = found
+            return at_record(Ended(found), found)
         return EOFError(
-            f"The data set has ended after {found} records, of {self._length} that its length "
-            "promises."
+            f"The data set has ended after {found} records, of {self._length or self.size} that it "
+            "has had before, or that its length promises."
         )
 
     def _keep_state(self) -> None:
@@ -203,8 +207,7 @@ def _maker(iterable: Any) -> Makes:
     if isinstance(iterable, Iterable) and not isinstance(iterable, str | bytes | type | Mapping):
         return lambda: iterable
     if callable(iterable) and not isinstance(iterable, type):
-        makes: Makes = iterable
-        return makes
+        return cast(Makes, iterable)
     expected = "a data set that can be iterated over, or a function that makes one."
     raise TypeError(of_type("iterable", iterable, expected))
 

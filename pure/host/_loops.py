@@ -4,6 +4,7 @@ One program runs the batches of a chunk while the next is gathered. How calls ar
 chunks are made, stands elsewhere.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -15,6 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 from .._flow._batching import Cursor, check_cursor, check_length
 from .._flow._carry import check_carry
 from .._flow._fed import Fed, at, handed, looped
+from .._flow._host_source import Ended
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._loop import check_callable, check_given, step_function, through
@@ -116,7 +118,11 @@ class _Epoch(Generic[_Out]):
         pipeline, stream, key = self._given
         memo = pipeline.memo
         after = stream.batching.after(*self._at, 1)
-        chunk, index = self._feed.take(self._at)
+        try:
+            chunk, index = self._feed.take(self._at)
+        except Ended as ended:  # the length of a data set that did not say
+            self._end_at(ended.records)
+            return next(self)
         trees = [memo.apart(pipeline), memo.apart(stream)]
         some = (chunk.fed, self._feed.index(index))
         output: _Out = called(_next, trees, some, key, memo=memo)
@@ -126,6 +132,16 @@ class _Epoch(Generic[_Out]):
 
     def __length_hint__(self) -> int:
         return self._left
+
+    def _end_at(self, records: int) -> None:
+        pipeline, stream, key = self._given
+        batching = dataclasses.replace(stream.batching, records=records)
+        self._given = pipeline, stream.with_batching(batching), key
+        epoch = self._at[0]
+        self._at = batching.settle(*self._at).as_ints()
+        self._left = batching.steps_left(self._at[1]) if self._at[0] == epoch else 0
+        self._feed.close()
+        self._feed = Feed(self._given[1], limit=self._left)
 
 
 def joined(parts: Sequence[tuple[_Y, int]], *, axis: int = 0) -> _Y:

@@ -183,6 +183,16 @@ def test_variants_come_back_together(tmp_path: Path) -> None:
     assert other.nodes["counting"].weight[...].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+def test_a_pipeline_without_any_array_comes_back(tmp_path: Path) -> None:
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+    pipeline = Pipeline.from_arrays(DATA, [lambda batch: batch], batch_size=4)
+    pipeline.seek(epoch=3, offset=8)
+    checkpoints.save(1, pipeline)
+    other = Pipeline.from_arrays(DATA, [lambda batch: batch], batch_size=4)
+    assert checkpoints.restore(other) == 1
+    assert other.cursor == (3, 8)
+
+
 def test_there_is_nothing_to_restore_where_nothing_was_saved(tmp_path: Path) -> None:
     checkpoints, pipeline = saved(tmp_path)
     assert checkpoints.restore(pipeline) is None
@@ -417,6 +427,4 @@ def test_a_digest_is_the_same_on_the_device_and_notices_a_bit(dtype: str) -> Non
 def test_a_killed_training_ends_as_if_nothing_had_happened() -> None:
     command = [sys.executable, "tools/crash.py", "--kills", "10"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert run.stdout == (
-        "10 of 10 kills struck; losses and parameters are the same, bit for bit\n"
-    ), run.stderr
+    assert run.stdout == ("10 kills; losses and parameters are the same, bit for bit\n"), run.stderr
