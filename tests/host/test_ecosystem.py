@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import dagrax.pure as dp
+from dagrax.nnx_api import ArraySource, HostSource, MemorySource, Pipeline
 from dagrax.pure import host
 
 IDS = np.array([3, 1, 3, 5, 0, 9], np.int64)
@@ -440,6 +442,34 @@ def test_a_mixture_gives_what_the_mixture_of_arrays_gives() -> None:
         np.testing.assert_array_equal(ours.order.ids(*at, 10), ids)
         own = ours.fetch(np.asarray(ids, np.int64))
         np.testing.assert_array_equal(own, theirs.rows(ids))
+
+
+# In a pipeline
+
+
+def batches_of(source: Any) -> list[Any]:
+    with Pipeline(source=source, stages=[lambda batch: batch], batch_size=4) as pipeline:
+        return [jax.tree.map(np.asarray, batch) for batch in pipeline]
+
+
+def test_a_shuffled_pipeline_gives_what_it_gives_in_memory() -> None:
+    arrow = library("pyarrow")
+    expected = batches_of(MemorySource(data={"label": LABELS}, shuffle=True, rngs=nnx.Rngs(1)))
+    for source in (
+        host.RandomAccessSource([{"label": int(label)} for label in LABELS], threads=2),
+        host.ArrowSource(arrow.table({"label": LABELS})),
+    ):
+        found = batches_of(HostSource(shuffle=True, source=source, rngs=nnx.Rngs(1)))
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_mixture_in_a_pipeline_gives_what_it_gives_in_memory() -> None:
+    def mixed(of: Callable[[Any], Any]) -> Any:
+        return host.Mixture({"a": (of(LABELS[:4]), 1), "b": (of(LABELS[4:]), 3)}, jax.random.key(0))
+
+    expected = batches_of(ArraySource(source=mixed(dp.ArraySource)))
+    found = batches_of(HostSource(source=mixed(host.RandomAccessSource)))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_a_library_that_is_absent_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
