@@ -5,6 +5,8 @@ not known here, nor which library it is, but for arrays, which `_columns` reads 
 """
 
 import itertools
+import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -121,6 +123,7 @@ def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[in
     if columns is not None:
         return next(iter(columns.values())).size, lambda ids: _rows(columns, ids)
     if isinstance(dataset, _Reader):
+        _warn_of_groups(dataset)
         return int(dataset.num_records()), lambda ids: dataset.read(ids.tolist())
     if isinstance(dataset, _InBatches):
         return len(dataset), lambda ids: dataset.__getitems__(ids.tolist())
@@ -130,6 +133,18 @@ def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[in
     if isinstance(dataset, Iterable) and not isinstance(dataset, str | bytes | type):
         expected += ". It can only be iterated over: write host.IterableSource(dataset)"
     raise TypeError(of_type("dataset", dataset, f"{expected}."))
+
+
+def _warn_of_groups(reader: object) -> None:
+    # A reader of ArrayRecord says how its file was written.
+    options = getattr(reader, "writer_options_string", str)()
+    size = re.search(r"\bgroup_size:(\d+)", str(options))
+    if size and int(size[1]) > 1:
+        warnings.warn(
+            f"The file of dataset was written with group_size:{size[1]}, so that each record that "
+            'is read costs as many; write it with "group_size:1".',
+            stacklevel=4,
+        )
 
 
 def _one(dataset: _OneByOne, index: int) -> object:

@@ -251,10 +251,9 @@ def files_cut_short(c: host.Checkpoints) -> None:
         damaged(path, lambda x: x[: len(x) // 2])
 
 
-def a_flipped_bit_in_each_file(c: host.Checkpoints) -> None:
+def flipped_bits_in_each_file(c: host.Checkpoints) -> None:
     for path in arrays_of(c, 2):
-        if path.stat().st_size > 9:
-            damaged(path, lambda x: x[:-9] + bytes([x[-9] ^ 4]) + x[-8:])
+        damaged(path, lambda x: bytes(byte ^ 4 for byte in x))
 
 
 def arrays_of(checkpoints: host.Checkpoints, step: int) -> list[Path]:
@@ -264,7 +263,7 @@ def arrays_of(checkpoints: host.Checkpoints, step: int) -> list[Path]:
 
 FAULTS = [
     *(another_place, another_epoch, half_of_its_json, no_json),
-    *(no_arrays, an_empty_folder, files_cut_short, a_flipped_bit_in_each_file),
+    *(no_arrays, an_empty_folder, files_cut_short, flipped_bits_in_each_file),
 ]
 
 

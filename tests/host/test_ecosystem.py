@@ -113,6 +113,19 @@ def test_array_record(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_an_array_record_in_groups_is_told_what_it_costs(tmp_path: Path) -> None:
+    module = library("array_record.python.array_record_module")
+    path = str(tmp_path / "images.arrayrecord")
+    writer = module.ArrayRecordWriter(path, "group_size:5")
+    for image in IMAGES:
+        writer.write(image.tobytes())
+    writer.close()
+    reader = module.ArrayRecordReader(path)
+    with pytest.warns(UserWarning, match=r"was written with group_size:5, .*\"group_size:1\"\."):
+        host.RandomAccessSource(reader, decode=lambda record: np.frombuffer(record, np.uint8))
+    reader.close()
+
+
 def test_grain_map_dataset() -> None:
     grain = library("grain")
     dataset = grain.MapDataset.source(MapStyle()).map(lambda x: {"image": x[0], "label": x[1]})
@@ -275,6 +288,12 @@ def test_a_list_and_a_function_that_makes_a_generator() -> None:
     assert host.IterableSource([*passing()]).size == 10
     assert_passes(host.IterableSource([*passing()]), FIELDS)
     assert_passes(host.IterableSource(passing), FIELDS)
+
+
+def test_a_shard_passes_over_the_records_of_others() -> None:
+    source = host.IterableSource(passing)
+    assert source.fetch(np.array([0, 1, 4, 5]))["label"].tolist() == LABELS[[0, 1, 4, 5]].tolist()
+    assert source.fetch(np.array([8, 9, 0]))["label"].tolist() == LABELS[[8, 9, 0]].tolist()
 
 
 def test_a_generator_has_one_pass() -> None:
