@@ -81,7 +81,7 @@ def _channels(given: int, expected: tuple[int, ...]) -> str:
 def numbers(name: str, value: object) -> Shaped[Array, "..."]:
     """What an argument holds, as an array of JAX. **Errors:** TypeError for what is no number."""
     try:
-        return jnp.asarray(value)  # type: ignore[arg-type]
+        return jnp.asarray(value)
     except (TypeError, ValueError):
         raise TypeError(valued(name, value, "a number, or an array of them.")) from None
 

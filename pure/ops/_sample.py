@@ -17,12 +17,6 @@ from ._targets import Fill, filling
 Method: TypeAlias = Literal["linear", "nearest", "cubic"]
 Numbers: TypeAlias = Float[Array, "..."]
 METHODS: tuple[Method, ...] = ("linear", "nearest", "cubic")
-# The pixels that count, from the one at or before a place.
-_STEPS: dict[Method, tuple[int, ...]] = {
-    "linear": (0, 1),
-    "nearest": (0,),
-    "cubic": (-1, 0, 1, 2),
-}
 
 
 def judged(method: Method, mode: Mode) -> None:
@@ -54,7 +48,7 @@ def sampled(
     if mode == "reflect":
         x, y = _folded(x, width), _folded(y, height)
     (left, across), (top, down) = _split(x, width, method), _split(y, height, method)
-    steps = _STEPS[method]
+    steps = (0,) if method == "nearest" else (0, 1) if method == "linear" else (-1, 0, 1, 2)
     rows = [_neighbours(top + step, height, mode) for step in steps]
     columns = [_neighbours(left + step, width, mode) for step in steps]
     pixels, outside = image.reshape(height * width, *image.shape[2:]), filling("fill", fill, image)
