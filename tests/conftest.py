@@ -3,7 +3,9 @@
 pytest imports it before any test, so each line here stands before the first import of dagrax.
 """
 
+import importlib
 import os
+import pkgutil
 import random
 from collections.abc import Iterator
 
@@ -17,13 +19,16 @@ import pytest
 from tests.plainly import COMPILED_SOONER
 
 os.environ.setdefault("XLA_FLAGS", COMPILED_SOONER)  # read with the first computation
-from beartype._check.code import codemain
+import beartype._check.code as beartype_code
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Which item of a container is checked is drawn apart, so that no stage seems to draw from `random`.
-codemain.__dict__["getrandbits"] = random.Random(0).getrandbits
+# beartype 0.21 has that in another file.
+for _file in pkgutil.iter_modules(beartype_code.__path__, "beartype._check.code."):
+    if "getrandbits" in (_names := vars(importlib.import_module(_file.name))):
+        _names["getrandbits"] = random.Random(0).getrandbits
 jaxtyping.install_import_hook(["dagrax.pure", "dagrax.nnx_api"], "beartype.beartype")
 
 hypothesis.settings.register_profile(
