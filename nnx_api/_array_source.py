@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 import dagrax.pure as dp
-from dagrax.pure import internal
+from dagrax.pure import host, internal
 
 from ._orders import Ordered, draw_seed, held_order
 from ._records import Seed, held, values
@@ -40,6 +40,9 @@ class ArraySource(Ordered[Batch]):
                 f"source is a {type(source).__name__}, a source of the face already; pass it as "
                 "it is."
             )
+        if isinstance(source, host.AbstractHostSource):
+            expected = "one in memory; for one that is read on the host write HostSource(source=…)."
+            raise TypeError(internal.of_type("source", source, expected))
         if not isinstance(source, dp.AbstractSource):
             expected = "a source of dagrax.pure: write MemorySource(data=…) for data."
             raise TypeError(internal.of_type("source", source, expected))

@@ -42,12 +42,18 @@ class HostSource(Ordered[Batch]):
     ):
         if isinstance(config, bool | np.bool_):
             config = MemorySourceConfig(shuffle=config)
+        if not isinstance(config, MemorySourceConfig | None):
+            expected = "True for a shuffle, or a MemorySourceConfig: HostSource(True, source=…)."
+            raise TypeError(internal.valued("config", config, expected))
         self.config = settled_config(config, shuffle)
         if isinstance(source, Source):
             raise TypeError(
                 f"source is a {type(source).__name__}, a source of the face already; pass it as "
                 "it is."
             )
+        if not isinstance(source, host.AbstractHostSource | dp.AbstractSource):
+            expected = "a source of dagrax.pure.host: write host.DiskSource(path)."
+            raise TypeError(internal.of_type("source", source, expected))
         whole = internal.given_source("source", source)
         if not internal.is_hosted(whole):
             expected = "one that is read on the host; for data in memory write ArraySource."

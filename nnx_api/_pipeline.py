@@ -13,12 +13,11 @@ from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
-from dagrax.pure import internal
+from dagrax.pure import host, internal
 
+from ._closing import Closing
 from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
-from ._core._fed import close
-from ._core._kept import Kept
 from ._core._module import In, Modules, Out, PipelineCore, Stage
 from ._core._placing import move_in
 from ._core._whole import whole
@@ -32,7 +31,7 @@ from ._sources import MemorySource
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
 
-class Pipeline(PipelineCore[In, Out], Loops[Out]):
+class Pipeline(PipelineCore[In, Out], Loops[Out], Closing):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
@@ -80,6 +79,8 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
         if not isinstance(source, Source):
             pure = isinstance(source, dp.AbstractSource)
             mend = "ArraySource(source=…)" if pure else "MemorySource(MemorySourceConfig(), data=…)"
+            if isinstance(source, host.AbstractHostSource):
+                mend = "HostSource(source=…)"
             raise TypeError(internal.of_type("source", source, f"a source: {mend}."))
         if not isinstance(stages, dp.Pipeline | Sequence | Mapping):
             raise TypeError(
@@ -288,31 +289,6 @@ class Pipeline(PipelineCore[In, Out], Loops[Out]):
     def __whole__(self, state: Mapping[str, PyTree]) -> internal.Whole:
         # What `dagrax.pure.host.Checkpoints` saves, and sets.
         return whole(self, state)
-
-    def close(self) -> None:
-        """End what reads ahead, and with it every further call for a batch: a RuntimeError.
-
-        A pipeline over arrays has nothing to end, and is closed like any other. `with pipeline:`
-        closes it at its end; so does its own end.
-        """
-        kept = Kept.beside(self)
-        with kept.lock:
-            close(kept)
-
-    def __enter__(self) -> "Pipeline[In, Out]":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def waited(self) -> dict[str, float]:
-        """The seconds for which one waited for the other over a source that is read on the host.
-
-        `gather`: the loop waited for records; `place`: for a chunk to be put on the device;
-        `compute`: what was read ahead waited for the loop. The largest says what to mend.
-        """
-        return dict(Kept.beside(self).waited)
 
     def describe(self) -> str:
         """A table of the nodes as they run: what each reads, is, and puts out."""

@@ -145,8 +145,8 @@ class Loop:
             many = min(count, chunk.left(index))
             some = chunk.fed, feed.index(index), feed.index(many)
             (arrays, ys), new = call(values, arrays, *some)
-            if parts:  # one program ahead, and no more: what waits would hold its chunk
-                feed.wait_for(parts[-1][0])
+            # One program ahead, and no more: what waits would hold its chunk.
+            feed.wait_for(changed)
             parts.append((ys, many))
             changed |= new
             values = [new.get(number, value) for number, value in enumerate(values)]

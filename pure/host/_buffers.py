@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 _ALIGNMENT = 64  # bytes; from there on, JAX on a CPU reads memory as it is
-_KEPT = 4  # chunks of memory that are free: filled, waiting twice, and run
+_KEPT = 2  # chunks of memory that nobody has
 
 
 class Buffers:

@@ -6,25 +6,25 @@ the system has no such advice to take, or its memory has the file already, nothi
 
 import ctypes
 import mmap
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int64
 
 _PAGE = mmap.PAGESIZE
-_LOOKED_AT = 16  # records, by which it is judged whether the file is in memory
+_LOOKED_AT = 32  # records, by which it is judged whether the file is in memory
 _TAKES_ADVICE = hasattr(mmap, "MADV_RANDOM") and hasattr(mmap, "MADV_WILLNEED")
-
-
-def read_at_random(mapping: mmap.mmap) -> None:
-    """Say that the file is read here and there, so that nothing is read beside what is wanted."""
-    if _TAKES_ADVICE:
-        mapping.madvise(mmap.MADV_RANDOM)
 
 
 def ask_for(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> None:
     """Have the records of so many bytes from these places on read, if they are on the disk."""
-    if not _TAKES_ADVICE or not len(starts) or _are_here(mapping, starts, size):
+    if not _TAKES_ADVICE or not len(starts):
         return
+    if _are_here(mapping, starts, size):
+        # Where all is in memory, neighbours come with a page at no cost, and four times sooner.
+        mapping.madvise(mmap.MADV_NORMAL)
+        return
+    mapping.madvise(mmap.MADV_RANDOM)  # or much is read beside what is wanted
     own = np.sort(starts)
     first, last = own // _PAGE, (own + size - 1) // _PAGE
     last = np.maximum.accumulate(last)
@@ -35,17 +35,26 @@ def ask_for(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> N
         mapping.madvise(mmap.MADV_WILLNEED, begin, min(end, len(mapping)) - begin)
 
 
+def _found() -> Callable[..., int] | None:
+    try:
+        found: Callable[..., int] = ctypes.CDLL(None).mincore
+    except (AttributeError, OSError):
+        return None
+    return found
+
+
+_MINCORE = _found()
+
+
 def _are_here(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> bool:
     base = np.frombuffer(mapping, np.uint8).ctypes.data
-    try:
-        of_the_system = ctypes.CDLL(None).mincore
-    except (AttributeError, OSError):
+    if _MINCORE is None:
         return False
     some = starts[:: max(1, len(starts) // _LOOKED_AT)]
     for start in (some // _PAGE * _PAGE).tolist():
         pages = -(-min(size + _PAGE, len(mapping) - start) // _PAGE)
         found = (ctypes.c_ubyte * pages)()
         asked = ctypes.c_void_p(base + start), ctypes.c_size_t(pages * _PAGE)
-        if of_the_system(*asked, found) or not all(x & 1 for x in found[: -(-size // _PAGE)]):
+        if _MINCORE(*asked, found) or not all(x & 1 for x in found[: -(-size // _PAGE)]):
             return False
     return True

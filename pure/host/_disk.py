@@ -5,6 +5,7 @@ How a file is read is told in `_shard`; orders and batches are not known here.
 
 import os
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,6 +102,8 @@ class _Column:
         self.spec = jax.ShapeDtypeStruct(first.shape[1:], held_as(first.dtype))
         self._dtype = first.dtype
         self._mapped: OrderedDict[int, None] = OrderedDict()
+        self._scratch: np.ndarray | None = None
+        self._lock = threading.Lock()  # several pipelines may read one source
 
     def read(self, ids: Ids, out: np.ndarray | None) -> np.ndarray:
         """The records of these ids, into `out` if it is given."""
@@ -108,7 +111,8 @@ class _Column:
             out = np.empty((len(ids), *self.spec.shape), self.spec.dtype)
         exact = self._dtype == out.dtype
         rows = out if exact else np.empty(out.shape, self._dtype)
-        self._read(ids, rows)
+        with self._lock:
+            self._read(ids, rows)
         if not exact:
             check_range(self.told, rows)
             np.copyto(out, rows, casting="unsafe")
@@ -125,9 +129,15 @@ class _Column:
             here = order[start:end]
             number = int(which[here[0]])
             self._use(number)
-            own = np.empty((len(here), *rows.shape[1:]), rows.dtype)
+            own = self._room(len(here), rows)
             self._shards[number].read(ids[here] - self._starts[number], own)
             rows[here] = own
+
+    def _room(self, records: int, like: np.ndarray) -> np.ndarray:
+        # New memory for each shard would cost more than what is copied there.
+        if self._scratch is None or len(self._scratch) < records:
+            self._scratch = np.empty((records, *like.shape[1:]), like.dtype)
+        return self._scratch[:records]
 
     def _use(self, number: int) -> None:
         # A process may open so many files only.

@@ -61,12 +61,13 @@ def scan(
     carried = parts_of(carry, numbers=True)
     trees = [memo.apart(pipeline), memo.apart(stream), (body, parts_of(body)), (carry, carried)]
     parts: list[tuple[_Y, int]] = []
+    before: Numbers | None = None
     try:
         for some, count in _chunks(feed, place, int(length)):
-            arrays, ys = called(_scanned, trees, some, key, memo=memo)
-            # One program ahead, and no more: those that wait would hold their chunks.
-            if parts:
-                feed.wait_for(parts[-1][0])
+            behind, arrays, ys = called(_scanned, trees, some, key, memo=memo)
+            # One program ahead, and no more: what waits would hold its chunk.
+            feed.wait_for(before)
+            before = behind
             parts.append((ys, count))
             carry = carried.together(arrays)
             carried = parts_of(carry, numbers=True)
@@ -197,7 +198,7 @@ def _scanned(
     some: _Some,
     key: PRNGKeyArray | None,
     static: None,
-) -> tuple[Arrays, _Y]:
+) -> tuple[Numbers, Arrays, _Y]:
     carried = parts_of(carry, numbers=True)
     call = step_function(body, ("carry", "batch"), carries=True)
 
@@ -207,8 +208,7 @@ def _scanned(
         check_carry(before, new)
         return parts_of(new, numbers=True).arrays, y
 
-    _, arrays, ys = looped(stream, tick, carried.arrays, *some)
-    return arrays, ys
+    return looped(stream, tick, carried.arrays, *some)
 
 
 def _next(

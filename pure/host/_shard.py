@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.lib import format as npy
 
-from ._cold import ask_for, read_at_random
+from ._cold import ask_for
 
 _SIGNATURES = types.MappingProxyType(
     {b"PK\x03\x04": "an .npz archive", b"\x89HDF": "an HDF5 file", b"PAR1": "Parquet"}
@@ -71,7 +71,6 @@ class Shard:
         if self._mapped is None:
             with self.path.open("rb") as file:
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            read_at_random(mapping)
             header = self.header
             if len(mapping) < header.end:
                 raise OSError(f"{self.path} has shrunk to {len(mapping)} bytes, of {header.end}.")

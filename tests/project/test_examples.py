@@ -101,6 +101,13 @@ def test_contrastive() -> None:
     assert "named rightly by 5 labels a class: 83.7% by pixels" in printed  # or it fails
 
 
+def test_out_of_core() -> None:
+    pytest.importorskip("orbax.checkpoint", reason="needs the extra `checkpoints`")
+    printed = run(EXAMPLES / "out_of_core.py", "--gigabytes", "0.01")
+    assert "goes on behind block" in printed
+    assert printed.endswith("losses of both are equal, to the bit\n")  # or it fails
+
+
 def test_imbalanced() -> None:
     printed = run(EXAMPLES / "imbalanced.py", "--steps", "200")
     assert "Balanced: a 9 is 10.0% of what was seen" in printed  # or it fails
