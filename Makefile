@@ -9,7 +9,7 @@ PYTHON_LOWEST = $(call newest,python3.11 python3.12 python3)
 
 BIN := .venv/bin
 LINKS := src/dagrax/pure src/dagrax/nnx_api
-BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators summary
+BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-lowest check bench gallery build clean

@@ -71,8 +71,8 @@ class Spread:
             over = NamedSharding(self.mesh, PartitionSpec(self._names(array)))
             if self._type is AxisType.Auto:
                 return _constrained(array, over)
-            own = explicit_mesh(array)
-            return array if own is None else respread(array, own, self._names(array))
+            own = explicit_mesh(array) or self.mesh.abstract_mesh
+            return respread(array, own, self._names(array))
 
         spread: _Tree = jax.tree.map(one, numbers)
         return spread
@@ -101,6 +101,8 @@ class Spread:
             return False
         if isinstance(leaf.sharding, NamedSharding):
             return bool(leaf.sharding.mesh == self.mesh)
+        if AxisType.Explicit in self.mesh.axis_types:  # of which only the others tell
+            return False
         return bool(leaf.sharding.device_set == set(self.mesh.devices.flat))
 
     def check_data(self, data: PyTree) -> None:

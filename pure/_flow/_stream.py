@@ -131,7 +131,8 @@ class Stream(eqx.Module, Generic[Batch]):
         numbers = jnp.arange(len(origin.ids), dtype=jnp.uint32)
         counts = numbers < min(self.source.size, _MOST)
         if not self.is_hosted:
-            return self.rows(self.source.places(numbers % self.source.size), counts), origin
+            places = self.source.places(numbers % self.source.size)
+            return self.rows(places, counts), self._spread_out(origin)
         origin = dataclasses.replace(origin, ids=_example(numbers, wide=self.is_wide))
         spec = self.source.element_spec
         rows = jax.tree.map(lambda x: jnp.zeros((len(numbers), *x.shape), x.dtype), spec)
@@ -182,11 +183,14 @@ class Stream(eqx.Module, Generic[Batch]):
         A shard gives its part of them.
         """
         places, counts, origin = self.origin(_traced(cursor), length)
-        if self.spread is not None:
-            each = origin.ids, origin.lap, origin.turn, origin.own
-            ids, lap, turn, own = self.spread.each(each)
-            origin = dataclasses.replace(origin, ids=ids, lap=lap, turn=turn, own=own)
-        return self.rows(places, counts), origin
+        return self.rows(places, counts), self._spread_out(origin)
+
+    def _spread_out(self, origin: Origin) -> Origin:
+        if self.spread is None:
+            return origin
+        each = origin.ids, origin.lap, origin.turn, origin.own
+        ids, lap, turn, own = self.spread.each(each)
+        return dataclasses.replace(origin, ids=ids, lap=lap, turn=turn, own=own)
 
     def origin(self, cursor: Cursor, length: int) -> tuple[Words, Flags, Origin]:
         """Where the `length` records from a settled cursor on are, which count, and their origin.

@@ -15,6 +15,7 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import PRNGKeyArray
 
+from .._mesh import alike
 from .._node import in_node
 from .._random._keys import batch_key, check_key, record_keys
 from .._random._origin import Origin
@@ -321,6 +322,7 @@ def call(
         keys = {name: draw[name](key, node, origin) for name in asked}
     # Containers of its own: a stage that writes into its dict changes nobody else's.
     own = [jax.tree.map(lambda x: x, value) for value in inputs]
+    keys = alike(keys, own) if "record_keys" in keys else keys
     with jax.named_scope(node), in_node(node), told_of_frozen_draws(node, own):
         return stage(*own, **keys)
 

@@ -4,6 +4,7 @@
 imported once: a process is forked before JAX has looked at any device. Nothing is judged here.
 """
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -19,12 +20,14 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh
 
 import dagrax.pure as dp
-from dagrax.nnx_api import MemorySource, Pipeline
+from dagrax.nnx_api import HostSource, MemorySource, Pipeline
+from dagrax.pure import host
 
 COUNTS = (4, 2, 1)  # the first saves a position, which the others go on from
 KINDS = {"explicit": AxisType.Explicit, "auto": AxisType.Auto}
 STEPS, BEFORE = 7, 3
 BATCHES = {4: 8, 2: 6, 1: 16}  # of the epoch that is gone on with
+HAS_ORBAX = importlib.util.find_spec("orbax") is not None
 _MOST = 120  # seconds, for all of a count's processes
 Arrays: TypeAlias = dict[str, jax.Array]
 ROWS = np.random.default_rng(0).standard_normal((45, 4), np.float32)
@@ -41,11 +44,13 @@ class Draw(nnx.Module):
         return {**batch, "image": batch["image"] * self.by[...], "bits": bits}
 
 
-def pipeline_of(mesh: Mesh | None, batch_size: int = 8) -> Pipeline:
-    """The pipeline, on a mesh or on one device."""
-    source = MemorySource(data={"image": ROWS}, shuffle=True, rngs=nnx.Rngs(0))
+def pipeline_of(
+    mesh: Mesh | None, batch_size: int = 8, read: host.AbstractHostSource | None = None
+) -> Pipeline:
+    """The pipeline, on a mesh or on one device; over rows in memory, or read on the host."""
+    held = MemorySource(data={"image": ROWS}, shuffle=True, rngs=nnx.Rngs(0))
     return Pipeline(
-        source=source,
+        source=held if read is None else HostSource(True, source=read, rngs=nnx.Rngs(0)),
         stages=[Draw()],
         batch_size=batch_size,
         remainder="pad",
@@ -53,6 +58,23 @@ def pipeline_of(mesh: Mesh | None, batch_size: int = 8) -> Pipeline:
         rngs=nnx.Rngs(pipeline=dp.fast_key(1)),
         mesh=mesh,
     )
+
+
+class Rows(host.AbstractHostSource):
+    """The rows, read on the host, and how many of them were asked for."""
+
+    size = len(ROWS)
+
+    def __init__(self) -> None:
+        self.element_spec = {"image": jax.ShapeDtypeStruct((4,), np.float32)}
+        self.asked: list[int] = []
+
+    def fetch(self, ids: np.ndarray, out: dict[str, np.ndarray] | None = None) -> object:
+        self.asked += ids.tolist()
+        if out is None:
+            return {"image": ROWS[ids]}
+        out["image"][:] = ROWS[ids]
+        return out
 
 
 def trained(pipeline: Pipeline) -> tuple[Arrays, Arrays]:
@@ -78,9 +100,15 @@ def run(folder: Path, count: int, rank: int, port: int) -> None:
     if count == 1:
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = flags + " --xla_force_host_platform_device_count=8"
+        _seen(folder, count, rank)
     else:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(f"localhost:{port}", count, rank)
+        _seen(folder, count, rank)
+        jax.distributed.shutdown()  # together: where the first ends before, the others are ended
+
+
+def _seen(folder: Path, count: int, rank: int) -> None:
     for kind, of in KINDS.items():
         mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(of,))
         pipeline = pipeline_of(mesh)
@@ -89,18 +117,46 @@ def run(folder: Path, count: int, rank: int, port: int) -> None:
         found |= {name: _own(x, 1)[1] for name, x in batches.items()}
         found["first"] = np.asarray(_own(batches["id"], 1)[0])
         np.savez(folder / f"{kind}_{count}_{rank}.npz", allow_pickle=False, **found)
-    saved = folder / "position.json"
-    pipeline = pipeline_of(jax.make_mesh((jax.device_count(),), ("data",)), BATCHES[count])
+    mesh = jax.make_mesh((jax.device_count(),), ("data",))
+    _read(folder / f"read_{count}_{rank}.npz", mesh)
+    pipeline = pipeline_of(mesh, BATCHES[count])
     if count == COUNTS[0]:
-        for _ in range(BEFORE):
-            pipeline.step()
-        if rank == 0:
-            saved.write_text(json.dumps(iter(pipeline).get_state()))
+        _begin(folder, pipeline)
         return
-    iter(pipeline).set_state(json.loads(saved.read_text()))
+    _go_on(folder, pipeline)
     ids = pipeline.scan(lambda batch: jnp.where(batch["valid"], batch["id"], 99))
-    (folder / f"refused_{count}_{rank}.txt").write_text(_refused(count))
     np.savez(folder / f"rest_{count}_{rank}.npz", ids=_own(ids, 1)[1])
+    (folder / f"refused_{count}_{rank}.txt").write_text(_refused())
+
+
+def _read(file: Path, mesh: Mesh) -> None:
+    rows = Rows()
+    with pipeline_of(mesh, read=rows) as pipeline:
+        batches = pipeline.scan(lambda batch: batch, length=STEPS)
+        found = {name: _own(x, 1)[1] for name, x in batches.items()}
+    np.savez(file, allow_pickle=False, asked=np.array(rows.asked), **found)
+
+
+def _begin(folder: Path, pipeline: Pipeline) -> None:
+    pipeline.nodes["draw"].by.set_value(jnp.float32(0.75))  # as a user may, on one device
+    for _ in range(BEFORE):
+        pipeline.step()
+    if jax.process_index() == 0:
+        (folder / "position.json").write_text(json.dumps(iter(pipeline).get_state()))
+    if HAS_ORBAX:
+        with host.Checkpoints(folder / "run") as checkpoints:
+            checkpoints.save(BEFORE, pipeline, notes={"steps": BEFORE})
+
+
+def _go_on(folder: Path, pipeline: Pipeline) -> None:
+    iter(pipeline).set_state(json.loads((folder / "position.json").read_text()))
+    if HAS_ORBAX:
+        position, notes = pipeline.cursor, {"steps": 0}
+        pipeline.seek(epoch=7)
+        with host.Checkpoints(folder / "run") as checkpoints:
+            assert checkpoints.restore(pipeline, notes=notes) == BEFORE == notes["steps"]
+        assert pipeline.cursor == position
+        assert float(pipeline.nodes["draw"].by[...]) == 0.75
 
 
 def _own(array: jax.Array, axis: int) -> tuple[int, np.ndarray]:
@@ -113,7 +169,7 @@ def _shards(array: jax.Array) -> list[jax.Shard]:
     return list(array.addressable_shards)
 
 
-def _refused(count: int) -> str:
+def _refused() -> str:
     # A mesh of the first process's devices is none of the last one's.
     others = [x for x in jax.devices() if x.process_index == 0]
     try:

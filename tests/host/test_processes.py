@@ -55,6 +55,19 @@ def test_each_process_has_its_slice_of_every_batch_to_the_bit(
         assert np.array_equal(together, expected), name
 
 
+@pytest.mark.parametrize("count", COUNTS)
+def test_each_process_fetches_its_own_rows_of_a_host_source_and_no_others(
+    folder: Path, alone: tuple[Arrays, Arrays], count: int
+) -> None:
+    parts = parts_of(folder, "read", count)
+    for name, expected in alone[0].items():
+        together = np.concatenate([part[name] for part in parts], axis=1)
+        assert np.array_equal(together, expected), name
+    for part in parts:
+        wanted = part["id"].ravel().tolist()
+        assert part["asked"][: len(wanted)].tolist() == wanted
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", COUNTS)
 def test_they_learn_the_same_to_rounding_and_all_of_them_alike(

@@ -34,7 +34,7 @@ class Draw(nnx.Module):
     def __init__(self, by=1.0):
         self.by = nnx.Param(jnp.float32(by))
     def __call__(self, batch, *, record_keys):
-        bits = jax.vmap(jax.random.bits)(record_keys)
+        bits = jax.vmap(lambda key, image: jax.random.bits(key))(record_keys, batch["image"])
         return {**batch, "image": batch["image"] * self.by[...], "bits": bits}
 
 def pipe(mesh, data=DATA, stages=None, batch_axis="data", **options):
