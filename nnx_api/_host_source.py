@@ -54,9 +54,14 @@ class HostSource(Ordered[Batch]):
         if not isinstance(source, host.AbstractHostSource | dp.AbstractSource):
             expected = "a source of dagrax.pure.host: write host.DiskSource(path)."
             raise TypeError(internal.of_type("source", source, expected))
+        expected = (
+            "a source that is read on the host: write host.DiskSource(path). Data in memory "
+            "belong into MemorySource(data=…)."
+        )
+        if not isinstance(source, host.AbstractHostSource | dp.AbstractSource):
+            raise TypeError(internal.of_type("source", source, expected))
         whole = internal.given_source("source", source)
         if not internal.is_hosted(whole):
-            expected = "one that is read on the host; for data in memory write ArraySource."
             raise TypeError(internal.of_type("source", source, expected))
         if self.config.shuffle and whole.order is not None:
             raise ValueError(

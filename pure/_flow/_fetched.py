@@ -114,6 +114,11 @@ def _copy_field(told: str, field: str, leaf: object, there: np.ndarray, promised
             f"{told} {type(leaf).__name__}{field}; expected a NumPy array, {spec_text(there)}."
         )
     array = np.asarray(leaf)
+    if array.shape[1:] == there.shape[1:] and array.shape and len(array) != len(there):
+        raise ValueError(
+            f"{told} {spec_text(array)}{field} for {len(there)} ids; return a row for each, in "
+            "their order, and as often as it is asked for."
+        )
     if array.shape != there.shape:
         raise ValueError(
             f"{told} {spec_text(array)}{field}, but its element_spec promises {spec_text(there)}; "
