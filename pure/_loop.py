@@ -165,7 +165,7 @@ def check_given(pipeline: object, stream: object, cursor: object, key: object) -
     if not isinstance(stream, Stream):
         expected = "a stream: write Stream(ArraySource(data), batch_size=32)."
         raise TypeError(of_type("stream", stream, expected))
-    check_cursor(cursor)
+    check_cursor(cursor, wide=stream.is_wide)
     if key is not None:
         check_key("key", key)
 

@@ -120,7 +120,7 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
             return dp.Cursor(at[0], at[1])
         return self._known(Kept.beside(self), at)
 
-    def _known(self, kept: Kept, at: UInt32[Array, "2"]) -> dp.Cursor:
+    def _known(self, kept: Kept, at: UInt32[Array, "words"]) -> dp.Cursor:
         if kept.place is None or kept.place[0] is not at:
             epoch, *words = np.asarray(jax.device_get(at)).tolist()
             offset = words[0] if len(words) == 1 else words[0] * 2**32 + words[1]

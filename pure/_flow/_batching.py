@@ -16,7 +16,7 @@ from jaxtyping import Array, Shaped
 from .._text import of_type, valued
 
 LAST = 2**32 - 1
-Integer: TypeAlias = int | np.uint32 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
+Integer: TypeAlias = int | np.uint32 | np.uint64 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
 
 
 class Cursor(NamedTuple):
@@ -113,7 +113,7 @@ class Batching:
     def after(self, epoch: int, offset: int, batches: int) -> Cursor:
         """The cursor so many batches on. **Errors:** ValueError where epochs end before that."""
         if batches == 1 and offset + 2 * self.batch_size <= self.records:
-            return Cursor(np.uint32(epoch), np.uint32(offset + self.batch_size))
+            return Cursor(np.uint32(epoch), _counted(offset + self.batch_size))
         cursor = self.skip(epoch, offset, batches)
         if cursor.epoch > LAST:
             many = "1 batch" if batches == 1 else f"{batches} batches"
@@ -121,7 +121,7 @@ class Batching:
                 f"{many} from epoch {epoch}, offset {offset} on would end behind epoch {LAST}, "
                 "the last that is counted; start at an earlier epoch, such as stream.start(0)."
             )
-        return Cursor(np.uint32(cursor.epoch), np.uint32(cursor.offset))
+        return Cursor(np.uint32(cursor.epoch), _counted(int(cursor.offset)))
 
     def steps_left(self, offset: int) -> int:
         """The number of batches from an offset to the end of its epoch."""
@@ -159,17 +159,25 @@ class Batching:
         return whole + (rest > 0 and self.remainder != "drop")
 
 
-def check_cursor(cursor: object) -> None:
-    """Refuse what is no place: anything but a Cursor of two whole numbers below 2**32."""
+def _counted(offset: int) -> np.uint32 | np.uint64:
+    # Of sources that are read on the host, whose records may be more than 32 bits count.
+    return np.uint32(offset) if offset <= LAST else np.uint64(offset)
+
+
+def check_cursor(cursor: object, *, wide: bool = False) -> None:
+    """Refuse what is no place: anything but a Cursor of two whole numbers below 2**32.
+
+    Where it is `wide`, for a source of more records, the offset may be one below 2**62.
+    """
     if not isinstance(cursor, Cursor):
         raise TypeError(
             of_type("cursor", cursor, "a Cursor: write stream.start(), or Cursor(epoch, offset).")
         )
     check_count("The epoch of the cursor", cursor.epoch)
-    check_count("The offset of the cursor", cursor.offset)
+    check_count("The offset of the cursor", cursor.offset, 2**62 if wide else LAST)
 
 
-def check_count(name: str, value: object) -> None:
+def check_count(name: str, value: object, most: int = LAST) -> None:
     """Refuse what counts no epochs and no records. **Errors:** TypeError, ValueError."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         whole = jnp.issubdtype(value.dtype, np.integer) and np.ndim(value) == 0
@@ -179,9 +187,9 @@ def check_count(name: str, value: object) -> None:
         raise TypeError(valued(name, value, "an int."))
     if (
         not isinstance(value, Tracer)
-        and not 0 <= (count := operator.index(cast(SupportsIndex, value))) <= LAST
+        and not 0 <= (count := operator.index(cast(SupportsIndex, value))) <= most
     ):
-        raise ValueError(f"{name} is {count}; expected an int from 0 to {LAST}.")
+        raise ValueError(f"{name} is {count}; expected an int from 0 to {most}.")
 
 
 def check_length(length: int) -> None:

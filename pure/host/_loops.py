@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from .._flow._batching import Cursor, check_cursor, check_length
+from .._flow._batching import Cursor, check_length
 from .._flow._carry import check_carry
 from .._flow._fed import Fed, at, handed, looped
 from .._flow._host_source import Ended
@@ -187,7 +187,6 @@ def _check(pipeline: object, stream: object, cursor: object, key: object) -> Non
             "cursor is traced (jit, scan, vmap), where no records can be read on the host; call "
             "it outside."
         )
-    check_cursor(cursor)
 
 
 def _scanned(
