@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PyTree
 
 import dagrax.pure as dp
-from dagrax.pure import internal, ops
+from dagrax.pure import host, internal, ops
 
 from .._element import Element, OperatorModule
 from .._source import Source
@@ -52,7 +52,7 @@ class Standardize(OperatorModule):
     @classmethod
     def fit(
         cls,
-        source: Source[PyTree] | dp.AbstractSource[PyTree],
+        source: Source[PyTree] | dp.AbstractSource[PyTree] | host.AbstractHostSource[PyTree],
         fields: str | Collection[str],
         axes: Collection[int] = (-1,),
     ) -> "Standardize":

@@ -10,9 +10,9 @@ from flax import nnx
 from jax.experimental import checkify
 
 import dagrax.pure as dp
-from dagrax.nnx_api import ArraySource, MemorySource, Pipeline
+from dagrax.nnx_api import ArraySource, HostSource, MemorySource, Pipeline
 from dagrax.nnx_api import operators as op
-from dagrax.pure import ops
+from dagrax.pure import host, ops
 
 RNG = np.random.default_rng(0)
 DATA = {"x": np.arange(6, dtype=np.float32), "y": np.arange(6), "z": np.ones((6, 2), np.uint8)}
@@ -71,17 +71,35 @@ TABLE = {
 }
 
 
-def sources() -> dict[str, tuple[dp.AbstractSource[Any], np.ndarray]]:
+def sources() -> dict[str, tuple[Any, np.ndarray]]:
     whole = dp.ArraySource(TABLE)
     every = np.arange(3001)
     return {
         "whole": (whole, every),
         "view": (dp.Subset(whole, range(5, 3000, 7)), every[5:3000:7]),
         "list": (dp.Subset(whole, [9, 1, 4]), np.array([9, 1, 4])),
+        "host": (Table(), every),
+        "host view": (dp.Subset(Table(), range(5, 3000, 7)), every[5:3000:7]),
     }
 
 
-@pytest.mark.parametrize("name", ["whole", "view", "list"])
+class Table(host.AbstractHostSource[dict[str, np.ndarray]]):
+    """The table, read on the host."""
+
+    size = 3001
+
+    def __init__(self) -> None:
+        self.element_spec = {
+            name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in TABLE.items()
+        }
+
+    def fetch(
+        self, ids: np.ndarray, out: dict[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        return {name: x[ids] for name, x in TABLE.items()}
+
+
+@pytest.mark.parametrize("name", ["whole", "view", "list", "host", "host view"])
 def test_a_fit_is_that_of_numpy_in_double_precision(name: str) -> None:
     source, ids = sources()[name]
     found = dp.fit(source, ("far", "image", "one"), chunk=256)
@@ -113,9 +131,13 @@ def test_large_images_are_averaged_without_a_drift() -> None:
     np.testing.assert_allclose(found.std, [images.astype(np.float64).std()], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [MemorySource, ArraySource])
+@pytest.mark.parametrize("kind", [MemorySource, ArraySource, HostSource])
 def test_a_field_is_standardized_by_all_records_of_its_source(kind: Any) -> None:
-    given: Any = {"data": TABLE} if kind is MemorySource else {"source": dp.ArraySource(TABLE)}
+    given: Any = {
+        MemorySource: {"data": TABLE},
+        ArraySource: {"source": dp.ArraySource(TABLE)},
+        HostSource: {"source": Table()},
+    }[kind]
     source = kind(**given)
     standard = op.Standardize.fit(source[:-1], ("far", "image"))
     batch = Pipeline(source=source, stages=[standard], batch_size=3000).step()
