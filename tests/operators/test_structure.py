@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_under_checkify(stage: Any, message: str) -
 # Fits
 
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "far": (1e4 + RNG.standard_normal((3001, 4)) * [0.01, 1, 30, 0]).astype(np.float32),
     "image": RNG.integers(0, 256, (3001, 3, 5, 2)).astype(np.uint8),
     "one": RNG.standard_normal(3001).astype(np.float32),
@@ -104,7 +104,7 @@ def test_a_fit_is_that_of_numpy_in_double_precision(name: str) -> None:
     source, ids = sources()[name]
     found = dp.fit(source, ("far", "image", "one"), chunk=256)
     for field, moments in found.items():
-        data = TABLE[field][ids].astype(np.float64)  # type: ignore[index]
+        data = TABLE[field][ids].astype(np.float64)
         over = tuple(range(data.ndim - 1)) if data.ndim > 1 else (0,)
         # The numbers of `far` are themselves rounded to 1e-3, which NumPy sees as well.
         np.testing.assert_allclose(moments.mean, data.mean(over), rtol=1e-6, atol=1e-6)
