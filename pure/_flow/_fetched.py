@@ -4,7 +4,7 @@ A source that raises is told by record, one that gives other shapes or dtypes by
 knows why records are asked for.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,21 +12,31 @@ from jaxtyping import PyTree
 
 from .._text import path_text, spec_text
 from ._host_source import AbstractHostSource, Ids, spec_of
-from ._numbers import check_range
+from ._numbers import check_range, check_unmasked
 
-_Error = TypeVar("_Error", bound=BaseException)
 _NAMED = "This happened while record "
 
 
-def at_record(error: _Error, record: int | np.integer) -> _Error:
+def at_record(error: BaseException, record: int | np.integer) -> BaseException:
     """The error of a source, which names the record that was being read.
 
     A source that reads its records one by one raises by it: `raise at_record(error, i)`. For one
-    that does not, `fetched` looks for the record.
+    that does not, `fetched` looks for the record. A StopIteration becomes a RuntimeError, as in a
+    generator.
     """
-    if not is_named(error):
-        error.add_note(f"{_NAMED}{record} of the source was read.")
-    return error
+    told = _no_end(error)
+    if not is_named(told):
+        told.add_note(f"{_NAMED}{record} of the source was read.")
+    return told
+
+
+def _no_end(error: BaseException) -> BaseException:
+    # A StopIteration would end the loop of whoever asks as if all records had been given.
+    if not isinstance(error, StopIteration):
+        return error
+    told = RuntimeError("The source raised StopIteration, by which no record can be told.")
+    told.__cause__ = error
+    return told
 
 
 def record_of(error: BaseException) -> int | None:
@@ -60,12 +70,15 @@ def fetched(
     try:
         given = source.fetch(ids, filled)
     except Exception as error:
-        raise _located(error, source, ids) from None
+        located = _located(_no_end(error), source, ids)
+        raise located
     _copy(source, given, filled, ids)
     return filled
 
 
-def _located(error: Exception, source: AbstractHostSource[Any], ids: Ids) -> Exception:
+def _located(
+    error: BaseException, source: AbstractHostSource[Any], ids: Ids
+) -> BaseException:
     """The error with the record named, found by halves if the source did not say which it was."""
     if is_named(error):
         return error
@@ -113,6 +126,7 @@ def _copy_field(told: str, field: str, leaf: object, there: np.ndarray, promised
         raise TypeError(
             f"{told} {type(leaf).__name__}{field}; expected a NumPy array, {spec_text(there)}."
         )
+    check_unmasked(f"What {told}{field}", leaf)
     array = np.asarray(leaf)
     if array.shape[1:] == there.shape[1:] and array.shape and len(array) != len(there):
         raise ValueError(

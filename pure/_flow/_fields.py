@@ -14,7 +14,7 @@ from jaxtyping import Array, PyTree, Shaped
 
 from .._text import listed, of_type, path_text, spec_text
 from ._foreign import mend
-from ._numbers import check_numeric, check_range
+from ._numbers import check_numeric, check_range, check_unmasked
 
 Held: TypeAlias = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
 Path: TypeAlias = tuple[object, ...]
@@ -86,11 +86,7 @@ def entered(where: str, value: object, expected: str) -> Held:
     """
     if isinstance(value, jax.Array):
         return value
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{where} is a masked array, whose mask a source would lose; pass x.filled(value), and "
-            "the mask as a field of its own."
-        )
+    check_unmasked(where, value)
     if not isinstance(value, (*_NUMBER, _Readable)):
         called = "data" if where == "data" else "x"
         raise TypeError(of_type(where, value, f"{expected}: {mend(value, called)}."))

@@ -44,6 +44,15 @@ def check_numeric(where: str, dtype: np.dtype) -> None:
     )
 
 
+def check_unmasked(where: str, array: object) -> None:
+    """Refuse an array with a mask, by the name of the field."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            f"{where} is a masked array, whose mask a source would lose; pass x.filled(value), and "
+            "the mask as a field of its own."
+        )
+
+
 def check_range(where: str, array: Shaped[np.ndarray, "..."]) -> None:
     """Refuse numbers that `held_as` cannot hold, by the name of the field."""
     kind, dtype = array.dtype.kind, held_as(array.dtype)

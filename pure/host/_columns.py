@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from .._flow._host_source import Ids
-from .._flow._numbers import check_numeric
+from .._flow._numbers import check_numeric, check_unmasked
 from .._text import of_type
 from ._engines import engine
 from ._shard import Header, Shard
@@ -123,6 +123,7 @@ def _column(told: str, array: object) -> AbstractColumn | None:
     found = _of_library(array)
     if found is None:
         return None
+    check_unmasked(told, array)
     check_numeric(told, found.dtype)
     return found
 

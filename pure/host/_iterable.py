@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 from .._flow._fetched import at_record, buffers
 from .._flow._host_source import AbstractHostSource, Ended, Ids
 from .._text import of_type
-from ._records import Likeness
+from ._records import Likeness, kept
 
 Makes: TypeAlias = Callable[[], Iterable[object]]
 # As many records as a data set has that does not say: many batch sizes divide it.
@@ -69,7 +69,8 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         try:
             self._likeness = Likeness(self._held[0])
         except Exception as error:
-            raise at_record(error, self._base) from None
+            named = at_record(error, self._base)
+            raise named
         self.element_spec = self._likeness.spec
         self._length = _length(iterable)
         self.size = UNKNOWN if self._length is None else self._length
@@ -83,7 +84,8 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
             try:
                 arrays = self._likeness.arrays(given)
             except Exception as error:
-                raise at_record(error, record) from None
+                named = at_record(error, record)
+                raise named
             for there, array in zip(leaves, arrays, strict=True):
                 there[place] = array
         return filled
@@ -156,14 +158,15 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         """Whether so many records are held; as many as there are, if there are fewer."""
         while len(self._held) < count:
             try:
-                self._held.append(next(self._iterator))
+                self._held.append(kept(next(self._iterator)))
             except StopIteration:
                 return False
             except Exception as error:
-                raise at_record(error, self._base + len(self._held)) from None
+                named = at_record(error, self._base + len(self._held))
+                raise named
         return True
 
-    def _ended(self) -> EOFError:
+    def _ended(self) -> BaseException:
         found = self._base + len(self._held)
         if self._length is None and found:
             self.size = found

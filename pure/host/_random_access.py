@@ -23,7 +23,7 @@ from ._columns import AbstractColumn, columns_of
 from ._records import Likeness
 
 Decode: TypeAlias = Callable[[Any], PyTree]
-_Read: TypeAlias = Callable[[Ids], Sequence[object]]
+_Read: TypeAlias = Callable[[Ids], Iterable[object]]
 
 
 @runtime_checkable
@@ -79,7 +79,8 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
         try:
             self._likeness = Likeness(self._decoded(first))
         except Exception as error:
-            raise at_record(error, 0) from None
+            named = at_record(error, 0)
+            raise named
         self.element_spec = self._likeness.spec
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
@@ -110,7 +111,8 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
             try:
                 arrays = self._likeness.arrays(self._decoded(given))
             except Exception as error:
-                raise at_record(error, record) from None
+                named = at_record(error, record)
+                raise named
             for there, array in zip(out, arrays, strict=True):
                 there[place] = array
 
@@ -128,7 +130,8 @@ def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[in
     if isinstance(dataset, _InBatches):
         return len(dataset), lambda ids: dataset.__getitems__(ids.tolist())
     if isinstance(dataset, _OneByOne) and not isinstance(dataset, str | bytes | type):
-        return len(dataset), lambda ids: [_one(dataset, i) for i in ids.tolist()]
+        # One after the other, for it may give all of them in the same memory.
+        return len(dataset), lambda ids: (_one(dataset, i) for i in ids.tolist())
     expected = "a data set with `__len__` and `__getitem__`"
     if isinstance(dataset, Iterable) and not isinstance(dataset, str | bytes | type):
         expected += ". It can only be iterated over: write host.IterableSource(dataset)"
@@ -151,7 +154,8 @@ def _one(dataset: _OneByOne, index: int) -> object:
     try:
         return dataset[index]
     except Exception as error:
-        raise at_record(error, index) from None
+        named = at_record(error, index)
+        raise named
 
 
 def _rows(columns: dict[str, AbstractColumn], ids: Ids) -> Sequence[object]:

@@ -1,0 +1,120 @@
+"""Data sets with habits of their own: what ends, is masked, listed or written over is told or kept."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dagrax.nnx_api import HostSource, Pipeline
+from dagrax.pure import host
+from dagrax.pure._flow._fetched import fetched
+
+
+class Records:
+    """Ten records by number, each made by a function."""
+
+    def __init__(self, make: Callable[[int], Any]):
+        self.make = make
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Any:
+        return self.make(index)
+
+
+def ending(index: int) -> int:
+    return index if index != 6 else next(iter(()))
+
+
+TOLD = "The source raised StopIteration, by which no record can be told."
+NAMED = ["This happened while record 6 of the source was read."]
+
+
+class Ending(host.AbstractHostSource):
+    """A source whose `fetch` ends at record 6."""
+
+    size = 10
+    element_spec = host.RandomAccessSource([1]).element_spec
+
+    def fetch(self, ids: np.ndarray, out: object = None) -> np.ndarray:
+        return np.array([ending(i) for i in ids.tolist()], np.int32)
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_a_source_that_raises_stop_iteration_is_an_error_that_names_the_record(
+    threads: int | None,
+) -> None:
+    source: Any = Ending()
+    if threads is not None:
+        source = host.RandomAccessSource(Records(ending), threads=threads)
+    with pytest.raises(RuntimeError) as caught:
+        fetched(source, np.arange(10))
+    assert str(caught.value) == TOLD
+    assert caught.value.__notes__ == NAMED
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+def test_it_ends_no_epoch() -> None:
+    source = HostSource(source=host.RandomAccessSource(Records(ending)))
+    with Pipeline(source=source, batch_size=2) as pipeline:
+        seen = []
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="raised StopIteration"):
+                seen.extend([batch.tolist() for batch in pipeline])
+        assert pipeline.cursor.offset == 6
+
+
+def test_the_cause_of_an_error_of_a_data_set_stays() -> None:
+    def caused(index: int) -> int:
+        if index == 6:
+            raise ValueError("no header") from OSError("gone")
+        return index
+
+    with pytest.raises(ValueError, match="no header") as caught:
+        fetched(host.RandomAccessSource(Records(caused)), np.arange(10))
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def reused() -> Callable[[int], Any]:
+    memory = np.zeros(2, np.int32)
+
+    def make(index: int) -> Any:
+        memory[:] = index
+        return {"x": memory}
+
+    return make
+
+
+def test_a_data_set_may_give_every_record_in_the_same_memory() -> None:
+    def passing() -> Iterator[Any]:
+        make = reused()
+        return (make(index) for index in range(10))
+
+    for source in (host.RandomAccessSource(Records(reused())), host.IterableSource(passing)):
+        rows: Any = source.fetch(np.arange(10))
+        assert rows["x"].tolist() == [[index] * 2 for index in range(10)]
+
+
+def test_lists_of_numbers_are_arrays_and_tuples_are_fields() -> None:
+    def listed(index: int) -> Any:
+        return {"x": [index, 2.5], "pairs": [[1, 2], [3, index]], "both": (index, [True])}
+
+    for source in (
+        host.RandomAccessSource(Records(listed)),
+        host.IterableSource([listed(index) for index in range(10)]),
+    ):
+        rows: Any = source.fetch(np.array([3, 4]))
+        assert rows["x"].tolist() == [[3, 2.5], [4, 2.5]]
+        assert rows["x"].dtype == np.float32
+        assert rows["pairs"].tolist() == [[[1, 2], [3, 3]], [[1, 2], [3, 4]]]
+        assert [x.tolist() for x in rows["both"]] == [[3, 4], [[True], [True]]]
+
+
+def test_columns_of_arrow_and_records_of_lists_are_alike() -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = arrow.table({"x": [[1.0, 2.0], [3.0, 4.0]]})
+    by_column: Any = host.ArrowSource(table).fetch(np.array([1, 0]))
+    by_record: Any = host.RandomAccessSource(table.to_pylist()).fetch(np.array([1, 0]))
+    np.testing.assert_array_equal(by_column["x"], by_record["x"])
