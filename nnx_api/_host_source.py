@@ -51,13 +51,7 @@ class HostSource(Ordered[Batch]):
                 f"source is a {type(source).__name__}, a source of the face already; pass it as "
                 "it is."
             )
-        if not isinstance(source, host.AbstractHostSource | dp.AbstractSource):
-            expected = "a source of dagrax.pure.host: write host.DiskSource(path)."
-            raise TypeError(internal.of_type("source", source, expected))
-        expected = (
-            "a source that is read on the host: write host.DiskSource(path). Data in memory "
-            "belong into MemorySource(data=…)."
-        )
+        expected = internal.mend_to_host_source(source)
         if not isinstance(source, host.AbstractHostSource | dp.AbstractSource):
             raise TypeError(internal.of_type("source", source, expected))
         whole = internal.given_source("source", source)

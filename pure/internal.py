@@ -18,6 +18,7 @@ from ._flow._fed import handed as handed
 from ._flow._fed import looped as looped
 from ._flow._fed import place_words as place_words
 from ._flow._host_source import Ended as Ended
+from ._flow._host_source import mend_to_host_source as mend_to_host_source
 from ._flow._hosted import Handle as Handle
 from ._flow._hosted import given_source as given_source
 from ._flow._hosted import is_hosted as is_hosted

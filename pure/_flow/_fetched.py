@@ -4,7 +4,7 @@ A source that raises is told by record, one that gives other shapes or dtypes by
 knows why records are asked for.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -28,6 +28,11 @@ def at_record(error: BaseException, record: int | np.integer) -> BaseException:
     if not is_named(told):
         told.add_note(f"{_NAMED}{record} of the source was read.")
     return told
+
+
+def reraise(error: BaseException, record: int | np.integer) -> NoReturn:
+    """Raise an error that names its record; what it was raised from stays."""
+    raise at_record(error, record)
 
 
 def _no_end(error: BaseException) -> BaseException:
@@ -70,29 +75,26 @@ def fetched(
     try:
         given = source.fetch(ids, filled)
     except Exception as error:
-        located = _located(_no_end(error), source, ids)
-        raise located
+        _reraise_located(_no_end(error), source, ids)
     _copy(source, given, filled, ids)
     return filled
 
 
-def _located(
-    error: BaseException, source: AbstractHostSource[Any], ids: Ids
-) -> BaseException:
-    """The error with the record named, found by halves if the source did not say which it was."""
+def _reraise_located(error: BaseException, source: AbstractHostSource[Any], ids: Ids) -> NoReturn:
+    # The record is found by halves, if the source did not say which it was.
     if is_named(error):
-        return error
+        raise error
     where = ids
     while len(where) > 1:
         half = where[: len(where) // 2]
         where = half if _fails(source, half) else where[len(where) // 2 :]
     if len(where) and _fails(source, where):
-        return at_record(error, where[0])
+        raise at_record(error, where[0])
     error.add_note(
         f"This happened in `{type(source).__name__}.fetch`, asked for {len(ids)} records from "
         f"record {ids[0] if len(ids) else 'none'} on; none of them fails by itself."
     )
-    return error
+    raise error
 
 
 def _fails(source: AbstractHostSource[Any], ids: Ids) -> bool:

@@ -4,14 +4,16 @@ What it gives is judged in `_fetched`. Nothing here knows of orders, of batches 
 """
 
 import abc
-from typing import Any, Generic
+import os
+from collections.abc import Iterable, Sized
+from typing import Any, Generic, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 import typing_extensions as te
 from jaxtyping import Int64, PyTree
 
-from .._text import of_type, path_text
+from .._text import of_type, path_text, spec_text
 from ._numbers import check_numeric, held_as
 from ._order import check_natural
 
@@ -48,6 +50,10 @@ class AbstractHostSource(abc.ABC, Generic[Batch]):
         own, which are copied. What it raises reaches the caller, and the record is named.
         """
 
+    def __repr__(self) -> str:
+        size, spec = getattr(self, "size", None), getattr(self, "element_spec", None)
+        return f"{type(self).__name__} of {size} records of {spec_text(spec)}"
+
 
 def check_host_source(name: str, source: object) -> None:
     """Refuse what is no host source, or says no proper size or spec of itself.
@@ -55,8 +61,7 @@ def check_host_source(name: str, source: object) -> None:
     **Errors:** TypeError, and ValueError for a size below 1.
     """
     if not isinstance(source, AbstractHostSource):
-        expected = "a source of dagrax.pure.host: write host.DiskSource(path)."
-        raise TypeError(of_type(name, source, expected))
+        raise TypeError(of_type(name, source, mend_to_host_source(source)))
     own = type(source).__name__
     for field, what in (("size", "the number of records"), ("element_spec", _SPEC)):
         if getattr(source, field, None) is None:
@@ -65,6 +70,51 @@ def check_host_source(name: str, source: object) -> None:
             )
     check_natural(f"{name}.size of {own}", source.size)
     spec_of(source, name)
+
+
+def mend_to_host_source(value: object) -> str:
+    """What was expected in place of something that is no host source, and what makes one of it."""
+    expected = "a source that is read on the host: write"
+    libraries = {base.__module__.partition(".")[0] for base in type(value).__mro__}
+    inner = value.values() if isinstance(value, dict) else [value]
+    if any(isinstance(x, str | os.PathLike) for x in inner):
+        return f"{expected} host.DiskSource(path)."
+    if all(isinstance(x, np.ndarray | jax.Array) for x in inner) or "dagrax" in libraries:
+        memory = "Data in memory belong into MemorySource(data=…)."
+        return f"{expected} host.DiskSource(path). {memory}"
+    if libraries & {"pyarrow", "datasets"} and isinstance(value, Sized):
+        return f"{expected} host.ArrowSource(dataset)."
+    if isinstance(value, _ByNumber) and not isinstance(value, type):
+        return f"{expected} host.RandomAccessSource(dataset)."
+    if isinstance(value, Iterable) and not isinstance(value, type):
+        return f"{expected} host.IterableSource(dataset)."
+    return f"{expected} host.DiskSource(path)."
+
+
+@runtime_checkable
+class _ByNumber(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+def checked_ids(ids: object, size: int | None = None) -> Ids:
+    """Ids that may be fetched, as int64; below `size`, if that is known.
+
+    **Errors:** TypeError for anything else than an array of whole numbers; ValueError for one that
+    has not one axis; IndexError for a record that is not there.
+    """
+    expected = "an array of whole numbers: source.fetch(np.array([0, 1]))."
+    if not isinstance(ids, np.ndarray):
+        raise TypeError(of_type("ids", ids, expected))
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"ids is an array of dtype {ids.dtype}; expected {expected}")
+    if ids.ndim != 1:
+        raise ValueError(f"ids has shape {ids.shape}; expected one axis, {expected}")
+    outside = (ids < 0) if size is None else (ids < 0) | (ids >= size)
+    if outside.any():
+        told = "" if size is None else f", of {size} from 0 to {size - 1}"
+        raise IndexError(f"A record {ids[outside][0]} was asked for{told}.")
+    return ids.astype(np.int64, copy=False)
 
 
 def spec_of(source: AbstractHostSource[Any], name: str = "source") -> PyTree[jax.ShapeDtypeStruct]:

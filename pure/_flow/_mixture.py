@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int64, PRNGKeyArray, PyTree, UInt32
 
+from .._random._keys import check_key
 from .._text import listed, near, of_type, valued
 from ._host_source import AbstractHostSource
 from ._hosted import given_part
@@ -61,6 +62,7 @@ class Mixture(AbstractSource[Batch]):
         key: PRNGKeyArray,
         changes: Sequence[tuple[int, Weights]] = (),
     ):
+        check_key("key", key)
         own, weights = _taken_apart(sources)
         check_alike({f"sources[{name!r}]": source for name, source in own.items()})
         self.joined = Concat([*own.values()])

@@ -8,8 +8,8 @@ The one room of the core with side effects: files are read here, and threads run
 """
 
 # isort: off
-from ._source import AbstractHostSource as AbstractHostSource
-from ._source import at_record as at_record
+from .._flow._host_source import AbstractHostSource as AbstractHostSource
+from .._flow._fetched import at_record as at_record
 from ._disk import DiskSource as DiskSource
 from ._random_access import RandomAccessSource as RandomAccessSource
 from ._arrow import ArrowSource as ArrowSource

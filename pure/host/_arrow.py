@@ -13,11 +13,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._flow._host_source import AbstractHostSource, Ids
+from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_range, held_as
-from .._text import of_type, path_text
+from .._text import listed, of_type, path_text
 from ._arrow_column import Column, is_struct
 from ._engines import engine
+from ._mends import mend_of_frame
 
 _ENDS = (".parquet", ".arrow", ".feather")
 
@@ -48,6 +49,12 @@ class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
             raise ValueError("dataset holds no records; expected at least one.")
         if not table.column_names:
             raise ValueError("dataset has no columns; expected at least one.")
+        if len(names := {*table.column_names}) < len(table.column_names):
+            twice = [name for name in names if table.column_names.count(name) > 1]
+            raise ValueError(
+                f"dataset has several columns of the name {listed(sorted(twice))}; rename or drop "
+                "all but one: table.rename_columns([…])."
+            )
         columns = {name: table.column(name) for name in table.column_names}
         self._columns = {
             name: _column(f"Column `{name}`", x.chunks, x.type) for name, x in columns.items()
@@ -58,12 +65,7 @@ class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> dict[str, PyTree]:
         """The records of these ids. **Errors:** IndexError for one outside; those of the class."""
-        outside = (ids < 0) | (ids >= self.size)
-        if outside.any():
-            raise IndexError(
-                f"A record {ids[outside][0]} was asked for, of {self.size} from 0 to "
-                f"{self.size - 1}."
-            )
+        ids = checked_ids(ids, self.size)
         places = ids if self._places is None else self._places[ids]
 
         def read(path: tuple[Any, ...], column: Column) -> np.ndarray:
@@ -109,6 +111,8 @@ def _expected(dataset: object, names: set[tuple[str, str]]) -> str:
         return f"one data set: write dataset[{next(iter(dataset))!r}]."
     if ("datasets", "IterableDataset") in names:
         return "a data set that gives records by number: write host.IterableSource(dataset)."
+    if (mend := mend_of_frame(dataset)) is not None:
+        return f"a table: write {mend}."
     return "a data set of Hugging Face, a table of pyarrow, or the path of Arrow or Parquet."
 
 

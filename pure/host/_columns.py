@@ -67,6 +67,7 @@ class Sorted(AbstractColumn):
         return np.asarray(self._ordered(order.tolist()))[back]
 
     def _ordered(self, places: list[int]) -> object:
+        _check_open(self.array)
         return self.array[places]
 
 
@@ -134,6 +135,8 @@ def _of_library(array: Any) -> AbstractColumn | None:
     known = {("h5py", "Dataset"), ("zarr", "Array"), ("tensorstore", "TensorStore")}
     if not names & known and not isinstance(array, np.ndarray | jax.Array):
         return None
+    if ("h5py", "Dataset") in names:
+        _check_open(array)
     if not array.shape:
         raise ValueError(
             "dataset is a single number; expected an array whose first axis is the records."
@@ -145,6 +148,13 @@ def _of_library(array: Any) -> AbstractColumn | None:
     if ("tensorstore", "TensorStore") in names:
         return Tensorstore(array)
     return Numpy(np.asarray(array))
+
+
+def _check_open(array: Any) -> None:
+    if not array:
+        raise ValueError(
+            "The HDF5 file of the data set was closed; keep it open as long as records are read."
+        )
 
 
 def _is_in_one_piece(array: Any) -> bool:

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._flow._host_source import AbstractHostSource, Ids
+from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_numeric, check_range, held_as
 from .._text import listed, of_type
 from ._shard import Shard
@@ -64,12 +64,7 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids. **Errors:** IndexError for one outside; OSError for a file that
         has shrunk or cannot be read; ValueError for numbers that 32 bits do not hold."""
-        outside = (ids < 0) | (ids >= self.size)
-        if outside.any():
-            raise IndexError(
-                f"A record {ids[outside][0]} was asked for, of {self.size} from 0 to "
-                f"{self.size - 1}."
-            )
+        ids = checked_ids(ids, self.size)
         given: dict[str, np.ndarray] = {}
         if out is not None:
             given = {"": out} if self._is_bare else out

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._flow._fetched import at_record, buffers
-from .._flow._host_source import AbstractHostSource, Ended, Ids
-from .._text import of_type
+from .._flow._fetched import at_record, buffers, reraise
+from .._flow._host_source import AbstractHostSource, Ended, Ids, checked_ids
+from .._text import of_type, spec_text
 from ._records import Likeness, kept
 
 Makes: TypeAlias = Callable[[], Iterable[object]]
@@ -69,8 +69,7 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         try:
             self._likeness = Likeness(self._held[0])
         except Exception as error:
-            named = at_record(error, self._base)
-            raise named
+            reraise(error, self._base)
         self.element_spec = self._likeness.spec
         self._length = _length(iterable)
         self.size = UNKNOWN if self._length is None else self._length
@@ -78,17 +77,21 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids, which follow each other. **Errors:** those of the class; Ended,
         an EOFError, behind the last record. Those before it are kept for whoever asks again."""
+        ids = checked_ids(ids)
         filled: PyTree[np.ndarray] = buffers(self, len(ids)) if out is None else out
         leaves = jax.tree.leaves(filled)
         for place, (record, given) in enumerate(zip(ids.tolist(), self._rows(ids), strict=True)):
             try:
                 arrays = self._likeness.arrays(given)
             except Exception as error:
-                named = at_record(error, record)
-                raise named
+                reraise(error, record)
             for there, array in zip(leaves, arrays, strict=True):
                 there[place] = array
         return filled
+
+    def __repr__(self) -> str:
+        told = "" if self.size == UNKNOWN else f"{self.size} "
+        return f"IterableSource of {told}records of {spec_text(self.element_spec)}"
 
     def get_state(self, record: int | None = None) -> dict[str, Any]:
         """Where to start again for a record, such as `pipeline.cursor.offset`: for `state=…`.
@@ -162,8 +165,7 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
             except StopIteration:
                 return False
             except Exception as error:
-                named = at_record(error, self._base + len(self._held))
-                raise named
+                reraise(error, self._base + len(self._held))
         return True
 
     def _ended(self) -> BaseException:

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._flow._fetched import at_record, buffers
-from .._flow._host_source import AbstractHostSource, Ids
+from .._flow._fetched import buffers, reraise
+from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_range, held_as
 from .._text import of_type, path_text, valued
 from ._columns import AbstractColumn, columns_of
+from ._mends import is_records, mend_of_records
 from ._records import Likeness
 
 Decode: TypeAlias = Callable[[Any], PyTree]
@@ -79,18 +80,12 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
         try:
             self._likeness = Likeness(self._decoded(first))
         except Exception as error:
-            named = at_record(error, 0)
-            raise named
+            reraise(error, 0)
         self.element_spec = self._likeness.spec
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids. **Errors:** IndexError for one outside; those of the class."""
-        outside = (ids < 0) | (ids >= self.size)
-        if outside.any():
-            raise IndexError(
-                f"A record {ids[outside][0]} was asked for, of {self.size} from 0 to "
-                f"{self.size - 1}."
-            )
+        ids = checked_ids(ids, self.size)
         if self._columns is not None and self._decode is None:
             rows = {name: column.rows(ids) for name, column in self._columns.items()}
             return _narrowed(rows.get("", rows))
@@ -111,8 +106,7 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
             try:
                 arrays = self._likeness.arrays(self._decoded(given))
             except Exception as error:
-                named = at_record(error, record)
-                raise named
+                reraise(error, record)
             for there, array in zip(out, arrays, strict=True):
                 there[place] = array
 
@@ -129,13 +123,10 @@ def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[in
         return int(dataset.num_records()), lambda ids: dataset.read(ids.tolist())
     if isinstance(dataset, _InBatches):
         return len(dataset), lambda ids: dataset.__getitems__(ids.tolist())
-    if isinstance(dataset, _OneByOne) and not isinstance(dataset, str | bytes | type):
+    if isinstance(dataset, _OneByOne) and is_records(dataset):
         # One after the other, for it may give all of them in the same memory.
         return len(dataset), lambda ids: (_one(dataset, i) for i in ids.tolist())
-    expected = "a data set with `__len__` and `__getitem__`"
-    if isinstance(dataset, Iterable) and not isinstance(dataset, str | bytes | type):
-        expected += ". It can only be iterated over: write host.IterableSource(dataset)"
-    raise TypeError(of_type("dataset", dataset, f"{expected}."))
+    raise TypeError(of_type("dataset", dataset, mend_of_records(dataset)))
 
 
 def _warn_of_groups(reader: object) -> None:
@@ -154,8 +145,7 @@ def _one(dataset: _OneByOne, index: int) -> object:
     try:
         return dataset[index]
     except Exception as error:
-        named = at_record(error, index)
-        raise named
+        reraise(error, index)
 
 
 def _rows(columns: dict[str, AbstractColumn], ids: Ids) -> Sequence[object]:

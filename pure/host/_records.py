@@ -45,7 +45,9 @@ class Likeness:
         if not leaves:
             raise ValueError("The first record holds no arrays; expected a pytree of arrays.")
         self._paths = [path_text(path) for path, _ in paths]
-        self._told = [f"Field `{path}` of the record" if path else "The record" for path in self._paths]
+        self._told = [
+            f"Field `{path}` of the record" if path else "The record" for path in self._paths
+        ]
         self._specs: list[jax.ShapeDtypeStruct] = []
         for path, leaf in zip(self._paths, leaves, strict=True):
             told = f"Field `{path}` of the first record" if path else "The first record"
@@ -91,7 +93,7 @@ class Likeness:
 
 def _flat(
     record: PyTree, is_leaf: Callable[[object], bool] | None = is_array
-) -> tuple[list[object], jax.tree_util.PyTreeDef]:
+) -> tuple[list[object], Any]:
     try:
         return jax.tree.flatten(record, is_leaf)
     except ValueError as error:

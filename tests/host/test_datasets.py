@@ -1,14 +1,18 @@
-"""Data sets with habits of their own: what ends, is masked, listed or written over is told or kept."""
+"""Data sets of habits of their own: what ends, is masked or listed, or writes over its records."""
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from dagrax.nnx_api import HostSource, Pipeline
 from dagrax.pure import host
 from dagrax.pure._flow._fetched import fetched
+from dagrax.pure._flow._host_source import checked_ids, mend_to_host_source
 
 
 class Records:
@@ -118,3 +122,59 @@ def test_columns_of_arrow_and_records_of_lists_are_alike() -> None:
     by_column: Any = host.ArrowSource(table).fetch(np.array([1, 0]))
     by_record: Any = host.RandomAccessSource(table.to_pylist()).fetch(np.array([1, 0]))
     np.testing.assert_array_equal(by_column["x"], by_record["x"])
+
+
+WANTED = "expected an array of whole numbers: source.fetch(np.array([0, 1]))."
+IDS: dict[str, tuple[object, type[Exception], str]] = {
+    "list": ([1, 2], TypeError, f"ids is of type list; {WANTED}"),
+    "number": (np.int64(3), TypeError, f"ids is of type int64; {WANTED}"),
+    "floats": (np.array([1.5]), TypeError, f"ids is an array of dtype float64; {WANTED}"),
+    "booleans": (np.array([True]), TypeError, f"ids is an array of dtype bool; {WANTED}"),
+    "axes": (
+        np.zeros((1, 2), int),
+        ValueError,
+        f"ids has shape (1, 2); expected one axis, {WANTED.removeprefix('expected ')}",
+    ),
+    "below": (np.array([-1]), IndexError, "A record -1 was asked for, of 5 from 0 to 4."),
+    "above": (np.array([5]), IndexError, "A record 5 was asked for, of 5 from 0 to 4."),
+}
+
+
+@pytest.mark.parametrize("what", IDS)
+def test_ids_that_are_none_are_refused(what: str) -> None:
+    ids, kind, message = IDS[what]
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        checked_ids(ids, 5)
+
+
+def test_ids_are_whole_numbers_of_64_bits() -> None:
+    assert checked_ids(np.array([3, 0], np.uint8), 5).dtype == np.int64
+
+
+def test_what_is_no_host_source_is_told_the_source_that_reads_it() -> None:
+    arrow = type("Table", (list,), {"__module__": "pyarrow.lib"})
+    for value, mend in (
+        (Path("x.npy"), "host.DiskSource(path)."),
+        ({"x": "x.npy"}, "host.DiskSource(path)."),
+        (Records(ending), "host.RandomAccessSource(dataset)."),
+        ({"x": Records(ending)}, "host.RandomAccessSource(dataset)."),
+        (iter([1]), "host.IterableSource(dataset)."),
+        (arrow(), "host.ArrowSource(dataset)."),
+        (3, "host.DiskSource(path)."),
+        (
+            {"x": jax.numpy.zeros(3)},
+            "host.DiskSource(path). Data in memory belong into MemorySource(data=…).",
+        ),
+    ):
+        told = mend_to_host_source(value)
+        assert told == f"a source that is read on the host: write {mend}"
+
+
+def test_hdf5_that_was_closed_is_told(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        data = file.create_dataset("x", data=np.arange(10), chunks=(2,))
+        source = host.RandomAccessSource(data)
+    for use in (lambda: source.fetch(np.array([1])), lambda: host.RandomAccessSource(data)):
+        with pytest.raises(ValueError, match=r"^The HDF5 file of the data set was closed; keep it"):
+            use()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from dagrax.pure import host
-from dagrax.pure.host._fetched import at_record, buffers, fetched
-from dagrax.pure.host._source import check_host_source, spec_of
+from dagrax.pure._flow._fetched import at_record, buffers, fetched
+from dagrax.pure._flow._host_source import check_host_source, spec_of
 
 
 class Squares(host.AbstractHostSource):
@@ -128,7 +128,7 @@ def test_what_is_no_source_or_says_nothing_of_itself_is_refused() -> None:
         def fetch(self, ids: np.ndarray, out: object = None) -> object:
             return ids
 
-    with pytest.raises(TypeError, match=r"^source is of type dict; expected a source of "):
+    with pytest.raises(TypeError, match=r"^source is of type dict; expected a source that "):
         check_host_source("source", {})
     with pytest.raises(
         TypeError, match=r"^source is a Bare without `size`; expected the number of"
