@@ -55,10 +55,14 @@ def _leaf(leaf: PyTree) -> str:
         dtype = str(jnp.result_type(leaf))
     except (TypeError, ValueError):  # no array: a function that a model holds, say
         return type(leaf).__name__
+    return array_text(dtype, jnp.shape(leaf))
+
+
+def array_text(dtype: str, shape: tuple[int, ...]) -> str:
+    """A shape and the name of a dtype as `f32[4,3]`."""
     word = re.match("[a-z]*", dtype)
     kind = word[0] if word else ""
-    shape = ",".join(map(str, jnp.shape(leaf)))
-    return f"{_SHORT.get(kind, kind)}{dtype[len(kind) :]}[{shape}]"
+    return f"{_SHORT.get(kind, kind)}{dtype[len(kind) :]}[{','.join(map(str, shape))}]"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -52,6 +52,8 @@ from ._text import valued as valued
 from ._variants import differences as differences
 from ._variants import told_apart as told_apart
 from .host._arrays import Saved as Saved
+from .host._arrays import key_kinds as key_kinds
+from .host._arrays import leaves_of as leaves_of
 from .host._arrays import named as named
 from .host._arrays import refilled as refilled
 from .host._feed import Feed as Feed

@@ -7,7 +7,6 @@ position with the rest. How a checkpoint is written, and what it is held against
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from flax import nnx
 from jaxtyping import PyTree
 
@@ -35,10 +34,12 @@ def whole(pipeline: PipelineCore[Any, Any], state: Mapping[str, PyTree]) -> inte
     parts = Parts.of(modules)
     with Kept.beside(pipeline).lock:
         arrays = _saved(modules, parts)
+        keys = _keys(modules, parts)
         for name, value in state.items():
             arrays |= internal.named(name, value, _is_module)
+            keys |= internal.key_kinds(name, value, _is_module)
         cursor = pipeline.cursor
-        about = {**digests(pipeline), "policy": internal.policy(pipeline._stream().batching)}
+        about = _about(modules)
 
     def put(cursor: dp.Cursor, arrays: Mapping[str, internal.Saved]) -> None:
         filled = {
@@ -53,15 +54,26 @@ def whole(pipeline: PipelineCore[Any, Any], state: Mapping[str, PyTree]) -> inte
             for name, value in filled.items():
                 internal.fill(state[name], value)
 
-    return internal.Whole(cursor, about, arrays, put)
+    return internal.Whole(cursor, about, arrays, keys, put)
 
 
 def _is_module(value: object) -> bool:
     return isinstance(value, nnx.Pytree | nnx.Variable)
 
 
+def _about(modules: Mapping[str, PyTree]) -> dict[str, str]:
+    # Of a pipeline beside the first by names of its own: `valid/seed`.
+    found: dict[str, str] = {}
+    for name, module in modules.items():
+        if isinstance(module, PipelineCore):
+            policy = internal.policy(module._stream().batching)
+            of = "" if name == "pipeline" else f"{name}/"
+            found |= {of + x: y for x, y in {**digests(module), "policy": policy}.items()}
+    return found
+
+
 def _modules(name: str, value: PyTree) -> dict[str, PyTree]:
-    found = jax.tree_util.tree_leaves_with_path(value, is_leaf=_is_module)
+    found = internal.leaves_of(name, value, _is_module)
     return {
         f"{name}/{internal.path_text(path)}" if path else name: leaf
         for path, leaf in found
@@ -73,6 +85,13 @@ def _saved(modules: PyTree, parts: Parts) -> dict[str, internal.Saved]:
     found: dict[str, internal.Saved] = {}
     for index in _own(modules, parts):
         found |= internal.named(_name(parts, index), parts.values()[index])
+    return found
+
+
+def _keys(modules: PyTree, parts: Parts) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index in _own(modules, parts):
+        found |= internal.key_kinds(_name(parts, index), parts.values()[index])
     return found
 
 

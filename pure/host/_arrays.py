@@ -25,6 +25,17 @@ def nothing(leaf: object) -> bool:
     return False
 
 
+def leaves_of(name: str, tree: PyTree, kept: Kept) -> list[tuple[tuple[Any, ...], PyTree]]:
+    """The leaves of a pytree with their paths. **Errors:** TypeError for keys without an order."""
+    try:
+        return jax.tree_util.tree_leaves_with_path(tree, is_leaf=kept)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` has a dict whose keys cannot be sorted, such as 1 and 'a'; make all of them "
+            "strings."
+        ) from error
+
+
 def named(name: str, tree: PyTree, kept: Kept = nothing) -> dict[str, Saved]:
     """The arrays of a pytree by their places, `name/place`, in memory that nobody else writes to.
 
@@ -32,8 +43,8 @@ def named(name: str, tree: PyTree, kept: Kept = nothing) -> dict[str, Saved]:
     other leaves; ValueError for two of one name, and for a traced one.
     """
     found: dict[str, Saved] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=kept):
-        place = f"{name}/{path_text(path)}" if path else name
+    for path, leaf in leaves_of(name, tree, kept):
+        place = _place(name, path)
         if kept(leaf) or callable(leaf):
             continue
         if place in found:
@@ -42,6 +53,12 @@ def named(name: str, tree: PyTree, kept: Kept = nothing) -> dict[str, Saved]:
         if array.size:
             found[place] = array
     return found
+
+
+def key_kinds(name: str, tree: PyTree, kept: Kept = nothing) -> dict[str, str]:
+    """Of the keys of `jax.random` in a pytree their kinds, `key<fry>`, by their places."""
+    leaves = leaves_of(name, tree, kept)
+    return {_place(name, path): str(leaf.dtype) for path, leaf in leaves if _is_key(leaf)}
 
 
 def refilled(name: str, tree: PyTree, arrays: Mapping[str, Saved], kept: Kept = nothing) -> PyTree:
@@ -63,6 +80,14 @@ def template(array: Saved) -> np.ndarray | jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
 
 
+def _place(name: str, path: tuple[Any, ...]) -> str:
+    return f"{name}/{path_text(path)}" if path else name
+
+
+def _is_key(leaf: object) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def _saved(place: str, leaf: object) -> Saved:
     if isinstance(leaf, Tracer):
         raise ValueError(
@@ -72,6 +97,8 @@ def _saved(place: str, leaf: object) -> Saved:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
         return _own(leaf)
+    if isinstance(leaf, int) and not -(2**63) <= leaf < 2**64:
+        raise ValueError(f"`{place}` is an int of more than 64 bits; expected a smaller one.")
     if (
         not isinstance(leaf, np.ndarray | np.generic | Number)
         or np.asarray(leaf).dtype.kind in "OSU"

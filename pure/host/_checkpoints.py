@@ -4,11 +4,13 @@ Each checkpoint says whose it is and what its arrays hold, by digests; it is ask
 is set. How it is written is not known here, nor what a pipeline is.
 """
 
+import json
 import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -16,15 +18,16 @@ from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from .._flow._batching import Cursor
-from .._text import listed, of_type, spec_text, valued
+from .._text import listed, of_type, valued
 from ._arrays import Saved
 from ._digests import content, together
 from ._folder import Folder, Unreadable
+from ._judged import DIGESTS, FORMAT, Refusal, check_places, converted, judged, seal
 from ._resumable import Resumable, Whole
 
 _Answer = TypeVar("_Answer")
-_FORMAT = 1
-_DIGESTS = "digests"  # of the arrays, themselves an array: the JSON stays small
+Specs: TypeAlias = Mapping[str, jax.ShapeDtypeStruct]
+_TAKEN = ("pipeline", DIGESTS)
 
 
 class Checkpoints:
@@ -53,29 +56,38 @@ class Checkpoints:
             raise ValueError(f"keep is {keep}; expected at least 1.")
         if not isinstance(asynchronous, bool):
             raise TypeError(valued("asynchronous", asynchronous, "True or False."))
-        if os.path.isfile(directory):
+        path = os.path.expanduser(os.fspath(directory))
+        if not path:
+            raise ValueError("directory is ''; expected the path of a folder, such as 'run'.")
+        if os.path.isfile(path):
             raise NotADirectoryError(f"directory is the file `{directory}`; pass a folder.")
-        self._folder = Folder(os.fspath(directory), int(keep), asynchronous)
+        self._folder = Folder(path, int(keep), asynchronous)
         self._refused: frozenset[int] = frozenset()
+        self._is_ours = False  # whether the folder was found to be of this run
+        self._is_foreign = False  # whether nothing in it could be restored
+        self._lock = threading.RLock()  # two threads that save wait for each other
 
     def save(self, step: int, pipeline: Resumable, **state: PyTree) -> None:
         """Write a checkpoint of the pipeline and of what stands beside it, under a step.
 
         - `step`: a number above those that are saved already.
         - `pipeline`: a Pipeline of `dagrax.nnx_api`; for the core, a `host.Place`.
-        - `state`: modules and optimizers of nnx; dicts and lists of arrays, of modules, of pytrees.
+        - `state`: modules and optimizers of nnx, and other pipelines; dicts and lists of arrays, of
+          modules, of pytrees. None is called `step` or `pipeline`.
 
         **Errors:** TypeError for what cannot be set again; ValueError for a step that is saved or
-        lies behind; OSError, here or at the next call, for what could not be written: what was
+        lies behind, and for a folder with another run's; OSError, here or at the next call, for what could not be written: what was
         saved before stays.
         """
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
             raise TypeError(valued("step", step, "an int."))
         if step < 0:
             raise ValueError(f"step is {step}; expected at least 0.")
-        whole = _whole(pipeline, state)
-        self._check_step(int(step))
-        self._folder.save(int(step), *_sealed(whole))
+        with self._lock:
+            whole = _whole(pipeline, state)
+            self._check_ours(whole)
+            self._check_step(int(step))
+            self._folder.save(int(step), *_sealed(whole))
 
     def restore(self, pipeline: Resumable, **state: PyTree) -> int | None:
         """Set pipeline and state to the newest checkpoint that is whole and theirs: its step.
@@ -88,20 +100,25 @@ class Checkpoints:
         **Errors:** ValueError where none can be restored, with the reason of each; TypeError for
         what cannot be set. Nothing is set then.
         """
-        whole = _whole(pipeline, state)
+        with self._lock:
+            return self._restore(_whole(pipeline, state))
+
+    def _restore(self, whole: Whole) -> int | None:
         refusals: dict[int, str] = {}
         for step in reversed(self._folder.steps()):
             try:
                 found = self._found(step, whole)
-            except _Refusal as error:
+            except Refusal as error:
                 refusals[step] = str(error)
                 continue
             self._warn(step, refusals)
             whole.put(*found)
             self._refused = frozenset(refusals)
             self._folder.refuse(self._refused)
+            self._is_ours = True
             return step
         if refusals:
+            self._is_foreign = True
             lines = "".join(f"\n  - step {step}: {why}" for step, why in refusals.items())
             raise ValueError(
                 f"No checkpoint in `{self._folder.path}` can be restored:{lines}\n"
@@ -112,11 +129,13 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Until what is being written is whole. **Errors:** OSError where it could not be."""
-        self._folder.wait()
+        with self._lock:
+            self._folder.wait()
 
     def close(self) -> None:
         """Wait, and end the threads that write; a `with` does so. **Errors:** those of `wait`."""
-        self._folder.close()
+        with self._lock:
+            self._folder.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -129,6 +148,26 @@ class Checkpoints:
     ) -> None:
         self.close()
 
+    def _check_ours(self, whole: Whole) -> None:
+        # The oldest go as new ones come: of another run they would be gone without a word.
+        if self._is_ours:
+            return
+        path = self._folder.path
+        if self._is_foreign:
+            raise ValueError(
+                f"Nothing was saved: no checkpoint in `{path}` could be restored. Pass another "
+                "folder, or `restore` with pipeline and state as those that were saved."
+            )
+        if steps := self._folder.steps():
+            try:
+                _by_all(lambda: judged(self._folder.about(steps[-1]), whole))
+            except Refusal as why:
+                raise ValueError(
+                    f"Nothing was saved, for `{path}` holds step {steps[-1]}: {why} Pass another "
+                    "folder; or `restore` first, which passes over what is damaged."
+                ) from None
+        self._is_ours = True
+
     def _check_step(self, step: int) -> None:
         saved = [x for x in self._folder.steps() if x not in self._refused]
         if saved and step <= saved[-1]:
@@ -139,57 +178,62 @@ class Checkpoints:
 
     def _found(self, step: int, whole: Whole) -> tuple[Cursor, dict[str, Saved]]:
         # The guard first: of what is foreign no array is read.
-        def asked() -> dict[str, int | str]:
-            about = _judged(self._folder.about(step), whole)
-            _check_specs(self._folder.specs(step), whole.arrays)
-            return about
-
-        about = _by_all(asked)
-        arrays = _by_all(lambda: self._arrays(step, whole, str(about["arrays"])))
+        about, specs = _by_all(lambda: self._asked(step, whole))
+        arrays = _by_all(lambda: self._arrays(step, whole, specs, str(about["arrays"])))
         return Cursor(int(about["epoch"]), int(about["offset"])), arrays
 
-    def _arrays(self, step: int, whole: Whole, digest: str) -> dict[str, Saved]:
-        like = {**whole.arrays, _DIGESTS: _no_digests(len(whole.arrays))}
+    def _asked(self, step: int, whole: Whole) -> tuple[dict[str, int | str], Specs]:
+        about = judged(self._folder.about(step), whole)
+        specs = self._folder.specs(step)
+        check_places(specs, about, whole)
+        return about, specs
+
+    def _arrays(self, step: int, whole: Whole, specs: Specs, digest: str) -> dict[str, Saved]:
+        like = {**whole.arrays, DIGESTS: _no_digests(len(whole.arrays))}
+        # A number is read as it was saved: what is cast has another digest.
+        like |= {
+            name: np.zeros((), specs[name].dtype)
+            for name, x in whole.arrays.items()
+            if x.dtype != specs[name].dtype
+        }
         arrays = self._folder.arrays(step, like)
-        digests = np.asarray(arrays.pop(_DIGESTS))
+        digests = np.asarray(arrays.pop(DIGESTS))
         if together([digests.tolist()]) != digest:
-            raise _Refusal("the digests of its arrays changed since they were written.")
+            raise Refusal("the digests of its arrays changed since they were written.")
         own = zip(sorted(arrays), digests[1:], strict=True)
         if changed := [name for name, x in own if (content(arrays[name]) != x).any()]:
-            raise _Refusal(f"{listed(changed)} changed since it was written.")
-        return arrays
+            raise Refusal(f"{listed(changed)} changed since it was written.")
+        return {name: converted(name, x, whole.arrays[name]) for name, x in arrays.items()}
 
     def _warn(self, step: int, refusals: Mapping[int, str]) -> None:
         for refused, why in refusals.items():
             warnings.warn(
                 f"The checkpoint of step {refused} in `{self._folder.path}` was passed over: {why} "
                 f"Step {step} is restored.",
-                stacklevel=3,
+                stacklevel=4,
             )
-
-
-class _Refusal(Exception):
-    """Why a checkpoint that can be read is not to be trusted."""
 
 
 def _by_all(ask: Callable[[], _Answer]) -> _Answer:
     """What a checkpoint answers. A refusal by one process is one by all of them.
 
-    **Errors:** _Refusal.
+    **Errors:** Refusal.
     """
     answers, why = [], ""
     try:
         answers.append(ask())
-    except (Unreadable, _Refusal) as error:
+    except (Unreadable, Refusal) as error:
         why = str(error)
     if jax.process_count() > 1 and multihost_utils.process_allgather(np.array(bool(why))).any():
         why = why or "another process could not read it."
     if why:
-        raise _Refusal(why)
+        raise Refusal(why)
     return answers[0]
 
 
 def _whole(pipeline: object, state: Mapping[str, PyTree]) -> Whole:
+    if taken := [name for name in _TAKEN if name in state]:
+        raise ValueError(f"No state can be called {listed(taken)}; give it another name.")
     if not isinstance(pipeline, Resumable):
         expected = (
             "a Pipeline of dagrax.nnx_api; of the core, write "
@@ -207,43 +251,16 @@ def _sealed(whole: Whole) -> tuple[dict[str, Saved], dict[str, int | str]]:
         row[:] = content(whole.arrays[name])
     epoch, offset = whole.cursor.as_ints()
     about: dict[str, int | str] = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "epoch": epoch,
         "offset": offset,
         **whole.about,
+        "keys": json.dumps(whole.keys, sort_keys=True),
         "arrays": together([digests.tolist()]),
     }
-    return {**whole.arrays, _DIGESTS: digests}, {**about, "seal": _seal(about)}
+    return {**whole.arrays, DIGESTS: digests}, {**about, "seal": seal(about)}
 
 
 def _no_digests(count: int) -> np.ndarray:
     # One row more: an array without numbers cannot be saved.
     return np.zeros((1 + count, 2), np.uint32)
-
-
-def _seal(about: Mapping[str, object]) -> str:
-    return together(sorted((name, x) for name, x in about.items() if name != "seal"))
-
-
-def _judged(about: object, whole: Whole) -> dict[str, int | str]:
-    """What a checkpoint says of itself, if that is unchanged and of a run like this one."""
-    if not isinstance(about, dict) or about.get("seal") != _seal(about):
-        raise _Refusal("its position, or what it says of itself, changed since it was written.")
-    if about["format"] != _FORMAT:
-        raise _Refusal(f"its format is {about['format']}; this version reads {_FORMAT}.")
-    if other := [name for name, x in whole.about.items() if about.get(name) != x]:
-        raise _Refusal(f"it belongs to a pipeline with another {' and another '.join(other)}.")
-    return about
-
-
-def _check_specs(saved: Mapping[str, jax.ShapeDtypeStruct], own: Mapping[str, Saved]) -> None:
-    names = [name for name in saved if name != _DIGESTS]
-    if missing := [name for name in own if name not in names]:
-        raise _Refusal(f"it does not hold {listed(missing)}.")
-    if more := [name for name in names if name not in own]:
-        raise _Refusal(f"it also holds {listed(more)}, for which no place was given.")
-    for name, array in own.items():
-        if spec_text(saved[name]) != spec_text(array):
-            raise _Refusal(
-                f"it holds `{name}` as {spec_text(saved[name])}, which is {spec_text(array)} here."
-            )

@@ -6,9 +6,11 @@ checkpoint is to be trusted, is not known here.
 
 import atexit
 import errno
+import importlib.util
 import os
 import re
 import shutil
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +21,13 @@ import jax
 import numpy as np
 
 from ._arrays import Saved, template
+from .._text import listed
+from ._claim import Claim, Taken
 from ._engines import engine
 
 _Read = TypeVar("_Read")
 _ARRAYS, _ABOUT = "arrays", "about"
+_REMOTE = ("gs", "s3", "az", "hf")  # those that Orbax's paths know
 _SPARE = 2**16  # bytes for what is written beside the arrays
 
 
@@ -49,7 +54,10 @@ class Folder:
         self._orbax: Any = engine("orbax.checkpoint", *needed)
         self._paths: Any = engine("etils.epath", *needed)
         self._is_remote = "://" in path
+        if self._is_remote:
+            _check_remote(path, needed)
         self.path = path if self._is_remote else os.path.abspath(path)
+        self._claim = Claim(self.path)
         self._asynchronous = asynchronous
         self._newest = _Newest(keep)
         self._writer: Any = None
@@ -66,6 +74,8 @@ class Folder:
 
     def about(self, step: int) -> object:
         """What was written beside the arrays. **Errors:** Unreadable."""
+        if not (self._paths.Path(self.path) / str(step) / _ABOUT).exists():
+            raise Unreadable("it was not written by Checkpoints, or has lost what it says of itself.")
         asked = {_ABOUT: self._orbax.args.JsonRestore()}
         return self._of(step, asked, _ABOUT)
 
@@ -74,6 +84,8 @@ class Folder:
 
         def found(reader: Any) -> dict[str, jax.ShapeDtypeStruct]:
             arrays = reader.item_metadata(step)[_ARRAYS]
+            if arrays is None:
+                raise ValueError("the list of its arrays is lost")
             return {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
 
         return self._trying(found)
@@ -87,10 +99,8 @@ class Folder:
     def save(self, step: int, arrays: Mapping[str, Saved], about: Mapping[str, object]) -> None:
         """Write a checkpoint, in the background if asked for. **Errors:** OSError."""
         self.wait()
-        if self._writer is None:
-            self._writer = self._manager(create=True)
-            weakref.finalize(self, _quietly, self._writer.close)
-            _before_exit(self)
+        self._writing = step
+        self._told(self._ready)
         if step in self._newest.refused:
             self._writer.delete(step)
             self.refuse(self._newest.refused - {step})
@@ -99,10 +109,20 @@ class Folder:
         both = args.Composite(
             **{_ARRAYS: args.StandardSave(dict(arrays)), _ABOUT: args.JsonSave(dict(about))}
         )
-        self._writing = step
         self._told(lambda: self._writer.save(step, args=both, force=True))
         if not self._asynchronous:
             self.wait()
+
+    def _ready(self) -> None:
+        if not self._is_remote:
+            os.makedirs(self.path, exist_ok=True)
+            if jax.process_count() == 1:
+                self._claim.take()
+            tempfile.TemporaryFile(dir=self.path).close()  # is anything written here at all?
+        if self._writer is None:
+            self._writer = self._manager(create=True)
+            weakref.finalize(self, _end, self._writer.close, self._claim.release)
+            _before_exit(self)
 
     def refuse(self, steps: frozenset[int]) -> None:
         """Checkpoints that count no more: they may be written over, and do not push others out."""
@@ -113,6 +133,7 @@ class Folder:
         if self._writer is not None and self._writing is not None:
             self._told(self._writer.wait_until_finished)
             self._writing = None
+            self._claim.release()
 
     def close(self) -> None:
         """Wait, and end what writes."""
@@ -129,7 +150,9 @@ class Folder:
         except Exception as error:
             step, self._writing = self._writing, None
             writer, self._writer = self._writer, None
-            _quietly(writer.close)
+            _end(writer.close if writer else None, self._claim.release)
+            if isinstance(error, Taken):
+                raise
             raise OSError(
                 f"The checkpoint of step {step} was not written to `{self.path}`: "
                 f"{reason(error)}. {self._last()}"
@@ -162,7 +185,7 @@ class Folder:
             return self._read(read)
         except Exception as error:
             # Of a file that is damaged the libraries below raise anything.
-            raise Unreadable(f"{reason(error)}.") from error
+            raise Unreadable(f"it is damaged, or cannot be read: {reason(error)}.") from error
 
     def _read(self, read: Callable[[Any], _Read]) -> _Read:
         reader = self._manager(create=False)
@@ -178,6 +201,8 @@ class Folder:
             cleanup_tmp_directories=create,
             save_root_metadata=False,
             enable_async_checkpointing=create and self._asynchronous,
+            # Made by a thread, a folder that cannot be made leaves others waiting for it for long.
+            async_options=orbax.AsyncOptions(create_directories_asynchronously=False),
             preservation_policy=self._newest,
         )
         handlers = {
@@ -211,11 +236,28 @@ def _before_exit(folder: Folder) -> None:
     register(end)
 
 
-def _quietly(end: Callable[[], None]) -> None:
+def _end(close: Callable[[], None] | None, release: Callable[[], None]) -> None:
     try:
-        end()
+        if close is not None:
+            close()
     except Exception:  # the same once more
         return
+    finally:
+        release()
+
+
+def _check_remote(path: str, needed: tuple[str, str, str]) -> None:
+    scheme = path.partition("://")[0]
+    if scheme not in _REMOTE:
+        raise ValueError(
+            f"directory is {path!r}; expected a folder, or a path that starts with one of "
+            f"{listed(x + '://' for x in _REMOTE)}."
+        )
+    if importlib.util.find_spec("tensorflow") is None:
+        try:
+            engine("fsspec", *needed).get_filesystem_class(scheme)
+        except ImportError as error:
+            raise ImportError(f"directory is {path!r}, for which a library is missing: {error}") from error
 
 
 def _shards(array: jax.Array) -> list[Any]:

@@ -16,7 +16,7 @@ from .._flow._batching import Batching, Cursor, check_cursor
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._text import of_type
-from ._arrays import Saved, named, refilled
+from ._arrays import Saved, key_kinds, named, refilled
 
 
 class Whole(NamedTuple):
@@ -25,12 +25,14 @@ class Whole(NamedTuple):
     - `cursor`: the position.
     - `about`: what decides the batches to come, each by a digest or a word.
     - `arrays`: those of the pipeline and of what is saved beside it, by name.
+    - `keys`: the kinds of those arrays that are keys of `jax.random`, by name.
     - `put`: sets a position and such arrays, or raises and sets nothing.
     """
 
     cursor: Cursor
     about: dict[str, str]
     arrays: dict[str, Saved]
+    keys: dict[str, str]
     put: Callable[[Cursor, Mapping[str, Saved]], None]
 
 
@@ -71,9 +73,11 @@ class Place:
         key = jax.random.key(0) if self.key is None else self.key
         about = fingerprint(self.pipeline, self.stream, key)
         arrays = named("pipeline", self.pipeline)
+        keys = key_kinds("pipeline", self.pipeline)
         for name, value in state.items():
             check_holder(name, value)
             arrays |= named(name, value)
+            keys |= key_kinds(name, value)
 
         def put(cursor: Cursor, arrays: Mapping[str, Saved]) -> None:
             pipeline = refilled("pipeline", self.pipeline, arrays)
@@ -83,7 +87,8 @@ class Place:
             self.pipeline, self.cursor = pipeline, cursor
 
         cursor = self.stream.start() if self.cursor is None else self.cursor
-        return Whole(cursor, {**about, "policy": policy(self.stream.batching)}, arrays, put)
+        about = {**about, "policy": policy(self.stream.batching)}
+        return Whole(cursor, about, arrays, keys, put)
 
 
 def policy(batching: Batching) -> str:
@@ -101,8 +106,10 @@ def check_holder(name: str, value: object) -> None:
 
 
 def fill(holder: PyTree, restored: PyTree) -> None:
-    """Give a dict or a list the entries of another."""
-    if isinstance(holder, MutableMapping):
-        holder.update(restored)
-    else:
-        holder[:] = restored
+    """Give a dict or a list the entries of another, and those within it those of theirs."""
+    for place in holder if isinstance(holder, MutableMapping) else range(len(holder)):
+        own = holder[place]
+        if own is not restored[place] and isinstance(own, dict | list):
+            fill(own, restored[place])
+        else:
+            holder[place] = restored[place]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, Pipeline
 from dagrax.pure import host
+from dagrax.pure.host._claim import Claim
 from dagrax.pure.host._digests import content
 from tests.plainly import FOUR_DEVICES, ROOT
 
@@ -214,6 +216,100 @@ def test_what_it_says_of_itself_is_small(tmp_path: Path) -> None:
     assert json.loads(written)["offset"] == 0
 
 
+# What goes into what
+
+
+NUMBERS: dict[str, tuple[Any, Any]] = {
+    "inf": (np.float32("inf"), 0.0),
+    "nan": (jnp.float32("nan"), 0.0),
+    "half": (0.5, jnp.float32(0)),
+    "small": (jnp.bfloat16(1.5), np.float32(0)),
+    "count": (jnp.int32(7), 0),
+    "unsigned": (7, np.uint8(0)),
+    "flag": (np.bool_(True), False),
+}
+
+
+def test_a_number_goes_into_another_of_its_kind(tmp_path: Path) -> None:
+    checkpoints, pipeline = host.Checkpoints(tmp_path, asynchronous=False), pipeline_of()
+    checkpoints.save(1, pipeline, st={name: x for name, (x, _) in NUMBERS.items()})
+    places = {name: place for name, (_, place) in NUMBERS.items()}
+    assert checkpoints.restore(pipeline, st=places) == 1
+    for name, (saved, place) in NUMBERS.items():
+        assert type(places[name]) is type(place)
+        np.testing.assert_array_equal(np.float64(places[name]), np.float64(saved))
+
+
+def test_a_number_that_does_not_fit_and_an_array_of_another_dtype_are_told(tmp_path: Path) -> None:
+    checkpoints, pipeline = host.Checkpoints(tmp_path, asynchronous=False), pipeline_of()
+    state = {"tenth": 0.1, "large": 2**40, "ids": np.arange(3), "word": 1}
+    checkpoints.save(1, pipeline, st=state)
+    refused: list[tuple[str, Any, str]] = [
+        ("tenth", jnp.float32(0), "the f64[] 0.1, which f32[] cannot hold."),
+        ("large", np.int32(0), "the i64[] 1099511627776, which i32[] cannot hold."),
+        ("ids", jnp.arange(3), "i64[3], which is i32[3] here."),
+        ("word", 0.0, "i64[], which is f64[] here."),
+    ]
+    for name, place, told in refused:
+        with pytest.raises(ValueError) as caught:
+            checkpoints.restore(pipeline, st={**state, name: place})
+        assert f"\n  - step 1: it holds `st/{name}` as {told}\n" in str(caught.value)
+
+
+def test_a_key_of_another_kind_is_told(tmp_path: Path) -> None:
+    pipeline = pipeline_of()
+    kinds = {"fry": jax.random.key(1), "fast": dp.fast_key(1)}
+    kinds |= {x: jax.random.key(1, impl=x) for x in ("rbg", "unsafe_rbg")}
+    dtype = {name: str(key.dtype) for name, key in kinds.items()} | {"raw": "u32[2]"}
+    kinds["raw"] = jax.random.PRNGKey(1)
+    pairs = [("rbg", "unsafe_rbg"), ("fast", "fry"), ("fry", "raw"), ("raw", "fry")]
+    for saved, here in pairs:
+        checkpoints = host.Checkpoints(tmp_path / saved, asynchronous=False)
+        checkpoints.save(1, pipeline, st={"key": kinds[saved]})
+        with pytest.raises(ValueError) as caught:
+            checkpoints.restore(pipeline, st={"key": kinds[here]})
+        told = f"step 1: it holds `st/key` as {dtype[saved]}, which is {dtype[here]} here."
+        assert told in str(caught.value)
+    checkpoints = host.Checkpoints(tmp_path / "model", asynchronous=False)
+    checkpoints.save(1, pipeline, model=nnx.Rngs(dp.fast_key(1)))
+    with pytest.raises(ValueError, match=r"step 1: it holds `model/default/key` as key<"):
+        checkpoints.restore(pipeline, model=nnx.Rngs(0))
+
+
+def test_a_pipeline_beside_the_first_is_asked_whose_it_is(tmp_path: Path) -> None:
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+    valid = pipeline_of(shuffle=5)
+    valid.seek(offset=8)
+    checkpoints.save(1, pipeline_of(), valid=valid, more={"test": pipeline_of()})
+    for what, option in OTHERS.items():
+        with pytest.raises(ValueError, match=f": its `valid` is a pipeline with another {what}\\."):
+            other = pipeline_of(**{"shuffle": 5, **option} if what != "order" else option)
+            checkpoints.restore(pipeline_of(), valid=other, more={"test": pipeline_of()})
+    with pytest.raises(ValueError, match=r": its `more/test` is a pipeline with another seed\."):
+        more = {"test": pipeline_of(seed=1)}
+        checkpoints.restore(pipeline_of(), valid=pipeline_of(shuffle=5), more=more)
+    with pytest.raises(ValueError, match="it also holds `more/test/_position`"):
+        checkpoints.restore(pipeline_of(), valid=pipeline_of(shuffle=5))
+    valid = pipeline_of(shuffle=5)
+    assert checkpoints.restore(pipeline_of(), valid=valid, more={"test": pipeline_of()}) == 1
+    assert valid.cursor == (0, 8)
+
+
+def test_dicts_and_lists_within_are_filled_in_place(tmp_path: Path) -> None:
+    checkpoints, pipeline = host.Checkpoints(tmp_path, asynchronous=False), pipeline_of()
+
+    def made(x: int) -> dict[str, Any]:
+        return {"p": {"x": x}, "l": [[x], (x, {"y": x})]}
+
+    checkpoints.save(1, pipeline, st=made(1))
+    state = made(2)
+    within, inner = state["p"], state["l"][0]
+    assert checkpoints.restore(pipeline, st=state) == 1
+    assert state == made(1)
+    assert state["p"] is within
+    assert state["l"][0] is inner
+
+
 # What is refused
 
 
@@ -388,6 +484,104 @@ def test_a_write_that_fails_is_told_what_was_saved_stays_and_an_exit_waits(tmp_p
     assert step == "1"
     assert run.returncode == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"1", "3"}
+
+
+READ_ONLY = """
+import os, sys
+import numpy as np
+import dagrax.pure as dp
+from dagrax.pure import host
+stream = dp.Stream(dp.ArraySource(np.arange(8, dtype=np.float32)), batch_size=4)
+place = host.Place(dp.Pipeline.linear([lambda batch: batch]), stream)
+folder = sys.argv[1] + str(len(sys.argv))
+host.Checkpoints(folder, asynchronous=False).save(1, place)
+os.chmod(folder, 0o555)
+if os.geteuid() == 0:
+    os.seteuid(65534)
+checkpoints = host.Checkpoints(folder)
+if len(sys.argv) > 2:  # it was writable when it was asked
+    checkpoints._folder._ready = lambda: setattr(
+        checkpoints._folder, "_writer", checkpoints._folder._manager(create=True)
+    )
+try:
+    checkpoints.save(2, place)
+    checkpoints.wait()
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_process_ends_after_a_folder_that_could_not_be_made(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            folder.chmod(0o755)
+    command = [sys.executable, "-c", READ_ONLY, str(tmp_path / "run")]
+    runs = [
+        subprocess.Popen([*command, *x], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for x in ([], ["late"])
+    ]
+    for run in runs:
+        told, _ = run.communicate(timeout=100)
+        assert told.startswith(f"The checkpoint of step 2 was not written to `{tmp_path / 'run'}")
+        assert "PermissionError: [Errno 13] Permission denied" in told
+        assert run.returncode == 0
+
+
+# A folder of others
+
+
+def test_the_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    checkpoints, pipeline = saved(tmp_path, 1, 2)
+    again = host.Checkpoints(tmp_path / "run", keep=1, asynchronous=False)
+    with pytest.raises(ValueError, match=r"holds step 2: .* another seed\. Pass another folder"):
+        again.save(3, pipeline_of(seed=1))
+    with pytest.raises(ValueError, match="can be restored"):
+        again.restore(pipeline_of(seed=1))
+    with pytest.raises(ValueError, match=r"Nothing was saved: no checkpoint in .* be restored"):
+        again.save(1, pipeline_of(seed=1))
+    assert folders(checkpoints) == ["1", "2"]
+    assert again.restore(pipeline) == 2
+    again.save(3, pipeline)
+    assert folders(checkpoints) == ["3"]
+
+
+def test_what_was_not_written_here_is_told_and_left_alone(tmp_path: Path) -> None:
+    import orbax.checkpoint as ocp
+
+    with ocp.CheckpointManager(tmp_path) as manager:
+        manager.save(7, args=ocp.args.StandardSave({"a": jnp.ones(2)}))
+    checkpoints = host.Checkpoints(tmp_path, keep=1, asynchronous=False)
+    calls: list[Callable[[], object]] = [
+        lambda: checkpoints.save(8, pipeline_of()),
+        lambda: checkpoints.restore(pipeline_of()),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"step 7.*: it was not written by Checkpoints, or"):
+            call()
+    assert (tmp_path / "7").exists()
+
+
+def test_two_at_once_are_told_and_threads_of_one_wait(tmp_path: Path) -> None:
+    checkpoints, pipeline = saved(tmp_path, 1)
+    other = host.Checkpoints(tmp_path / "run")
+    claim = Claim(str(tmp_path / "run"))
+    claim.take()  # as while one is written
+    with pytest.raises(OSError, match=r"Another Checkpoints is writing to `.*run`; use one for"):
+        other.save(2, pipeline)
+    claim.release()
+    other.save(2, pipeline)
+    other.close()
+    with ThreadPoolExecutor(4) as threads:
+        each = [threads.submit(checkpoints.save, step, pipeline) for step in (3, 4, 5)]
+    behind = [future.exception() for future in each]
+    assert checkpoints.restore(pipeline) == 5
+    assert {type(x) for x in behind} <= {type(None), ValueError}  # a step that came too late
+
+
+def test_a_path_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    host.Checkpoints("~/run", asynchronous=False).save(1, pipeline_of())
+    assert (tmp_path / "run" / "1").exists()
 
 
 # A digest
