@@ -76,8 +76,8 @@ class Checkpoints:
           modules, of pytrees. None is called `step` or `pipeline`.
 
         **Errors:** TypeError for what cannot be set again; ValueError for a step that is saved or
-        lies behind, and for a folder with another run's; OSError, here or at the next call, for what could not be written: what was
-        saved before stays.
+        lies behind, and for a folder with another run's; OSError, here or at the next call, for
+        what could not be written: what was saved before stays.
         """
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
             raise TypeError(valued("step", step, "an int."))

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from ._arrays import Saved, template
 from .._text import listed
+from ._arrays import Saved, template
 from ._claim import Claim, Taken
 from ._engines import engine
 
@@ -75,7 +75,9 @@ class Folder:
     def about(self, step: int) -> object:
         """What was written beside the arrays. **Errors:** Unreadable."""
         if not (self._paths.Path(self.path) / str(step) / _ABOUT).exists():
-            raise Unreadable("it was not written by Checkpoints, or has lost what it says of itself.")
+            raise Unreadable(
+                "it was not written by Checkpoints, or has lost what it says of itself."
+            )
         asked = {_ABOUT: self._orbax.args.JsonRestore()}
         return self._of(step, asked, _ABOUT)
 
@@ -257,7 +259,9 @@ def _check_remote(path: str, needed: tuple[str, str, str]) -> None:
         try:
             engine("fsspec", *needed).get_filesystem_class(scheme)
         except ImportError as error:
-            raise ImportError(f"directory is {path!r}, for which a library is missing: {error}") from error
+            raise ImportError(
+                f"directory is {path!r}, for which a library is missing: {error}"
+            ) from error
 
 
 def _shards(array: jax.Array) -> list[Any]:

@@ -40,7 +40,9 @@ def judged(about: object, whole: Whole) -> dict[str, int | str]:
     if about["format"] != FORMAT:
         raise Refusal(f"its format is {about['format']}; this version reads {FORMAT}.")
     # What stands beside the pipeline may be missing: this is told by its arrays.
-    other = [x for x in whole.about if about.get(x, whole.about[x] if "/" in x else 0) != whole.about[x]]
+    other = [
+        x for x in whole.about if about.get(x, whole.about[x] if "/" in x else 0) != whole.about[x]
+    ]
     if own := [name for name in other if "/" not in name]:
         raise Refusal(f"it belongs to a pipeline with another {' and another '.join(own)}.")
     if other:
