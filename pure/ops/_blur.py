@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
-from ._arguments import checked, image_of, known, numbers
+from .._text import valued
+from ._arguments import checked, image_of, known
 from ._pixels import number, wide
 from ._whole import whole
 
@@ -50,7 +51,10 @@ def gaussian_radius(sigma: Shaped[ArrayLike, "..."], function: str = "gaussian_r
             f"{function} is given a traced sigma, from which no static radius follows; pass one "
             "that is far enough for all sigmas: radius=8 for sigmas up to 2."
         )
-    given = float(np.max(numbers("sigma", sigma)))
+    try:
+        given = float(np.max(np.asarray(sigma, np.float64)))
+    except (TypeError, ValueError):
+        raise TypeError(valued("sigma", sigma, "a number, or an array of them.")) from None
     if not 0 <= given < math.inf:
         raise ValueError(f"sigma is {given}; expected a number of at least 0.")
     return max(1, int(4 * given + 0.5))
