@@ -124,10 +124,15 @@ def test_an_interrupt_reaches_the_loop_while_a_source_hangs() -> None:
             release.wait(60)
 
     pipeline, seen = made(before), []
-    with pytest.raises(KeyboardInterrupt):
-        for batch in pipeline:
-            seen.append(batch)
-    release.set()
+    # As in a fresh process: a library may have put a handler of its own there.
+    other = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for batch in pipeline:
+                seen.append(batch)
+    finally:
+        release.set()
+        signal.signal(signal.SIGINT, other)
     assert pipeline.cursor == (0, 5 * len(seen))
     seen += pipeline
     assert np.concatenate(seen).tolist() == list(range(100))
