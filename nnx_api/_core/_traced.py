@@ -163,13 +163,7 @@ def scan(
         cursor, end, ys = stream.scan(tick, start, pipeline.cursor, length)
         return jnp.stack(cursor), end, ys
 
-    def one(
-        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
-    ) -> tuple[PyTree, list[PyTree]]:
-        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder)
-        return after, rest
-
-    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
+    after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder)
     pipeline._go(dp.Cursor(after[0], after[1]))
     return carry, ys
 
@@ -192,13 +186,7 @@ def scan_fed(
     def run(stream: dp.Stream[Any], body: _Body, carry: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         return internal.looped(stream, body, carry, chunk, start, count)
 
-    def one(
-        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
-    ) -> tuple[PyTree, list[PyTree]]:
-        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder)
-        return after, rest
-
-    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
+    after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder)
     pipeline._position.set_raw_value(after)
     return carry, ys
 
@@ -214,6 +202,24 @@ def _step(
         return eqx.filter(new, eqx.is_array_like), y
 
     return step
+
+
+def _scan_each(
+    pipeline: PipelineCore[Any, Any],
+    modules: Modules,
+    init_carry: PyTree,
+    step: Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]],
+    run: Callable[[dp.Stream[Any], _Body, PyTree], tuple[PyTree, PyTree, PyTree]],
+    remainder: dp.Remainder,
+) -> tuple[PyTree, PyTree, PyTree]:
+    def one(
+        pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
+    ) -> tuple[PyTree, list[PyTree]]:
+        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder)
+        return after, rest
+
+    after, (carry, ys) = _each(one, pipeline, modules, init_carry)
+    return after, carry, ys
 
 
 def _scan_one(
