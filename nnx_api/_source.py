@@ -18,7 +18,7 @@ from dagrax.pure import internal
 
 from ._records import held, values
 
-Batch = te.TypeVar("Batch", default=Any)
+Batch = te.TypeVar("Batch", default=PyTree)
 Mask: TypeAlias = np.ndarray | Array | Sequence[bool]
 
 

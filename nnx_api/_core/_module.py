@@ -27,8 +27,8 @@ from .._source import Source
 from .._variants import one_of
 from ._kept import Beside, Kept
 
-In = te.TypeVar("In", default=Any)
-Out = te.TypeVar("Out", default=Any)
+In = te.TypeVar("In", default=PyTree)
+Out = te.TypeVar("Out", default=PyTree)
 Stage: TypeAlias = Callable[..., Any]
 Modules: TypeAlias = tuple[nnx.Pytree, ...]
 _LAST = 2**32 - 1

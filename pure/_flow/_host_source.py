@@ -17,7 +17,7 @@ from .._text import of_type, path_text, spec_text
 from ._numbers import check_numeric, held_as
 from ._order import check_natural
 
-Batch = te.TypeVar("Batch", default=Any)
+Batch = te.TypeVar("Batch", default=PyTree)
 Ids = Int64[np.ndarray, " batch"]
 
 

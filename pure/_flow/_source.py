@@ -22,7 +22,7 @@ from ._namespace import Batch as Batched
 from ._order import AbstractOrder
 from ._staging import staged
 
-Batch = te.TypeVar("Batch", default=Any)
+Batch = te.TypeVar("Batch", default=PyTree)
 Ids = Int64[np.ndarray, " batch"]
 
 

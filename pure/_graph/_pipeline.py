@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import typing_extensions as te
-from jaxtyping import PRNGKeyArray
+from jaxtyping import PRNGKeyArray, PyTree
 
 from .._mesh import alike
 from .._node import in_node
@@ -26,8 +26,8 @@ from ._frozen import told_of_frozen_draws
 from ._schedule import Schedule, graph_failures, raise_failures
 from ._stage import Stage, arity_failure, as_stage, random_arguments, stage_names, type_name
 
-In = te.TypeVar("In", default=Any)
-Out = te.TypeVar("Out", default=Any)
+In = te.TypeVar("In", default=PyTree)
+Out = te.TypeVar("Out", default=PyTree)
 Output: TypeAlias = Any  # a pytree of arrays, in containers of the stage's choice
 Dims: TypeAlias = Mapping[str, int | None] | Sequence[str]
 _ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
