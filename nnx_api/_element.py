@@ -21,6 +21,8 @@ from jaxtyping import PRNGKeyArray, PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from ._call._parts import Parts
+
 Record = te.TypeVar("Record", bound=Mapping[str, PyTree], default=dict[str, Any])
 _Other = te.TypeVar("_Other", bound=Mapping[str, PyTree])
 
@@ -140,13 +142,11 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
                 "stages=[a, b], in place of nnx.Sequential(a, b). By hand, pass "
                 "record_keys=jax.random.split(key, records)."
             )
-        keys = {"record_keys": record_keys} if draws else {}
         try:
+            if not draws:
+                return self._on_records(batch)
             # What a trace closes over may be NumPy's, which custom rules of JAX do not take.
-            arrays = jax.tree.map(_of_jax, batch) if draws else batch
-            output: dict[str, PyTree] = dp.per_record(self._draw if draws else self._map)(
-                arrays, **keys
-            )
+            return self._on_records(jax.tree.map(_of_jax, batch), record_keys=record_keys)
         except flax.errors.TraceContextError as error:
             error.add_note(
                 f"{type(self).__name__}.apply works on one record of many at once, so it cannot "
@@ -154,6 +154,22 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
                 "an nnx.Module whose __call__ takes the batch."
             )
             raise
+
+    def _on_records(self, batch: PyTree, **keys: dp.RecordKeys | None) -> dict[str, PyTree]:
+        if not internal.is_spread(batch):
+            return self._each(batch, keys)
+        own = Parts.of(self)
+        return internal.by_compiler(
+            lambda values, *given: own.together(values)._each(*given),
+            own.values(),
+            batch,
+            keys,
+            like=batch,
+        )
+
+    def _each(self, batch: PyTree, keys: Mapping[str, dp.RecordKeys | None]) -> dict[str, PyTree]:
+        one = self._draw if keys else self._map
+        output: dict[str, PyTree] = dp.per_record(one)(batch, **keys)
         return output
 
     def _is_off(self) -> bool:

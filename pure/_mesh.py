@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,9 +87,7 @@ def alike(tree: _Tree, like: PyTree, *, is_leaf: Callable[[object], bool] | None
 
     `jax.vmap` asks for that. What has no first axis stays as it is.
     """
-    leaves = jax.tree.leaves(like, is_leaf=is_leaf)
-    model = next((x for x in leaves if isinstance(x, jax.Array) and _first(x) is not None), None)
-    if model is None:
+    if (model := _spread_one(like, is_leaf)) is None:
         return tree
     along = jax.typeof(model).sharding.spec[0]
 
@@ -101,6 +100,11 @@ def alike(tree: _Tree, like: PyTree, *, is_leaf: Callable[[object], bool] | None
 
     spread_tree: _Tree = jax.tree.map(spread, tree, is_leaf=is_leaf)
     return spread_tree
+
+
+def _spread_one(like: PyTree, is_leaf: Callable[[object], bool] | None = None) -> Array | None:
+    leaves = jax.tree.leaves(like, is_leaf=is_leaf)
+    return next((x for x in leaves if isinstance(x, jax.Array) and _first(x) is not None), None)
 
 
 def _along(array: Array | np.ndarray, model: Array) -> Array:
@@ -116,6 +120,31 @@ def _along(array: Array | np.ndarray, model: Array) -> Array:
     devices = cast(NamedSharding, model.sharding).mesh
     placed: Array = jax.device_put(array, NamedSharding(devices, spec))
     return placed
+
+
+def is_spread(tree: PyTree) -> bool:
+    """Whether the first axis of an array among these is spread over Explicit axes."""
+    return _spread_one(tree) is not None
+
+
+def by_compiler(fn: Callable[..., _Tree], *args: PyTree, like: PyTree) -> _Tree:
+    """`fn(*args)`, whose insides the compiler spreads.
+
+    On Explicit axes JAX would ask how, of an array looked up by numbers that were drawn. The first
+    axis of each result is spread as that of the arrays that are `like` it. All arrays that `fn`
+    reads are among `args`.
+    """
+    if (model := _spread_one(like)) is None:
+        return fn(*args)
+    sharding = jax.typeof(model).sharding
+    out = NamedSharding(sharding.mesh, PartitionSpec(sharding.spec[0]))
+    arrays, others = eqx.partition(args, eqx.is_array)
+
+    def within(own: tuple[PyTree, ...]) -> _Tree:
+        return fn(*eqx.combine(own, others))
+
+    spread = cast(Callable[..., _Tree], jax.sharding.auto_axes(within, out_sharding=out))
+    return spread(arrays)
 
 
 def looked_up(table: Array, ids: Array) -> Array:

@@ -37,7 +37,9 @@ from ._graph._stage import random_arguments as random_arguments
 from ._graph._stage import type_name as type_name
 from ._loop import step_function as step_function
 from ._mesh import alike as alike
+from ._mesh import by_compiler as by_compiler
 from ._mesh import entry as entry
+from ._mesh import is_spread as is_spread
 from ._static._call import on_device as on_device
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key

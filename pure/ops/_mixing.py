@@ -5,7 +5,7 @@ the batch. Rows that `valid` marks as fill take no part, and change no draw.
 """
 
 from collections.abc import Collection, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, Key, PRNGKeyArray, PyTree, Shaped, UInt32
 
+from .._mesh import by_compiler
 from .._random._keys import check_key
 from .._text import listed, near, of_type, spec_text
 from ._arguments import checked, known, numbers
 
 Batch: TypeAlias = Mapping[str, PyTree]
 RecordKeys: TypeAlias = Key[Array, " batch"] | UInt32[Array, "batch words"]
+Fields: TypeAlias = dict[str, Shaped[Array, "batch ..."]]
 Image: TypeAlias = Shaped[Array, "batch h w *c"]
 _SHARE, _PLACE = 0, 1  # what is folded into a record's key
 
@@ -49,10 +51,14 @@ def mixup(
     """
     check_key("key", key)
     arrays = _mixable("mixup", batch, fields)
-    share = _shares("mixup", alpha, _keys("mixup", record_keys, arrays))
-    partner = partners(key, _valid(batch, valid, len(share)))
-    mixed = {name: _mixed(array, _of(partner, array), share) for name, array in arrays.items()}
-    return {**batch, **_where_paired(partner, arrays, mixed)}
+    own = _Draws.of("mixup", batch, arrays, alpha, key, record_keys, valid)
+
+    def mixing(arrays: Fields, own: _Draws) -> Fields:
+        share, partner = shares(own.alpha, own.record_keys), partners(own.key, own.valid)
+        mixed = {name: _mixed(array, _of(partner, array), share) for name, array in arrays.items()}
+        return _where_paired(partner, arrays, mixed)
+
+    return {**batch, **by_compiler(mixing, arrays, own, like=arrays)}
 
 
 def cutmix(
@@ -80,13 +86,47 @@ def cutmix(
     others = {name: array for name, array in arrays.items() if array.ndim <= 2}
     size = _size(images, arrays)
     _check_floats("cutmix", others)
-    share = _shares("cutmix", alpha, _keys("cutmix", record_keys, arrays))
-    partner = partners(key, _valid(batch, valid, len(share)))
-    inside = jax.vmap(lambda key, share: _rectangle(key, share, size))(record_keys, share)
-    kept = 1 - jnp.mean(inside.astype(jnp.float32), axis=(1, 2))
-    cut = {name: _cut(array, _of(partner, array), inside) for name, array in images.items()}
-    mixed = {name: _mixed(array, _of(partner, array), kept) for name, array in others.items()}
-    return {**batch, **_where_paired(partner, arrays, cut | mixed)}
+    own = _Draws.of("cutmix", batch, arrays, alpha, key, record_keys, valid)
+
+    def cutting(images: Fields, others: Fields, own: _Draws) -> Fields:
+        share, partner = shares(own.alpha, own.record_keys), partners(own.key, own.valid)
+        inside = jax.vmap(lambda key, share: _rectangle(key, share, size))(own.record_keys, share)
+        kept = 1 - jnp.mean(inside.astype(jnp.float32), axis=(1, 2))
+        cut = {name: _cut(array, _of(partner, array), inside) for name, array in images.items()}
+        mixed = {name: _mixed(array, _of(partner, array), kept) for name, array in others.items()}
+        return _where_paired(partner, images | others, cut | mixed)
+
+    return {**batch, **by_compiler(cutting, images, others, own, like=arrays)}
+
+
+class _Draws(NamedTuple):
+    """What decides who is mixed with whom, and by how much."""
+
+    alpha: Float[Array, ""]
+    key: PRNGKeyArray
+    record_keys: RecordKeys
+    valid: Bool[Array, " batch"]
+
+    @classmethod
+    def of(
+        cls,
+        function: str,
+        batch: Batch,
+        arrays: Fields,
+        alpha: Shaped[ArrayLike, ""],
+        key: PRNGKeyArray,
+        record_keys: RecordKeys,
+        valid: str,
+    ) -> "_Draws":
+        number = _above_0(function, alpha)
+        rows = len(_keys(function, record_keys, arrays))
+        return cls(number, key, record_keys, _valid(batch, valid, rows))
+
+
+def shares(alpha: Float[Array, ""], record_keys: RecordKeys) -> Float[Array, " batch"]:
+    """Each record's own share, a draw of Beta(alpha, alpha)."""
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, _SHARE))(record_keys)
+    return jax.vmap(lambda key: symmetric_beta(key, alpha))(keys)
 
 
 def partners(key: PRNGKeyArray, valid: Bool[Array, " batch"]) -> Int32[Array, " batch"]:
@@ -105,17 +145,12 @@ def partners(key: PRNGKeyArray, valid: Bool[Array, " batch"]) -> Int32[Array, " 
     return place.at[round_].set(jnp.where(place < count, after, round_))
 
 
-def _shares(
-    function: str, alpha: Shaped[ArrayLike, ""], record_keys: RecordKeys
-) -> Float[Array, " batch"]:
+def _above_0(function: str, alpha: Shaped[ArrayLike, ""]) -> Float[Array, ""]:
     number = numbers("alpha", alpha).astype(jnp.float32)
     if known(number) and not number > 0:
         raise ValueError(f"{function}: alpha is {alpha}; expected a number above 0.")
     checked(number > 0, f"{function}: alpha is {{alpha}}; expected above 0", alpha=number)
-
-    return jax.vmap(lambda key: symmetric_beta(jax.random.fold_in(key, _SHARE), number))(
-        record_keys
-    )
+    return number
 
 
 def symmetric_beta(key: PRNGKeyArray, alpha: Float[Array, ""]) -> Float[Array, ""]:

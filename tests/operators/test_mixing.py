@@ -14,7 +14,8 @@ import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, Pipeline
 from dagrax.nnx_api import operators as op
 from dagrax.pure import ops
-from dagrax.pure.ops._mixing import _rectangle, _shares, partners
+from dagrax.pure.ops import _mixing
+from dagrax.pure.ops._mixing import _rectangle, partners
 
 ROWS = 6
 RNG = np.random.default_rng(0)
@@ -79,9 +80,7 @@ def test_sides_of_the_rectangle_are_those_of_the_paper() -> None:
     assert (heights.max(), heights.min()) == (24, 12)
 
 
-@jax.jit
-def shares(alpha: Any, keys: Any) -> Any:
-    return _shares("mixup", alpha, keys)
+shares = jax.jit(_mixing.shares)
 
 
 def test_shares_are_of_the_beta_distribution() -> None:
