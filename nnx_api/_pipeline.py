@@ -26,12 +26,13 @@ from ._loops import Loops
 from ._nodes import nodes_of
 from ._orders import draw_seed
 from ._records import Position, Seed
+from ._seen import Seen
 from ._source import Source
 from ._sources import MemorySource
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
 
-class Pipeline(PipelineCore[In, Out], Loops[Out], Closing):
+class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Closing):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and
@@ -289,34 +290,6 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Closing):
     def __whole__(self, state: Mapping[str, PyTree]) -> internal.Whole:
         # What `dagrax.pure.host.Checkpoints` saves, and sets.
         return whole(self, state)
-
-    def describe(self) -> str:
-        """A table of the nodes as they run: what each reads, is, and puts out."""
-        return dp.describe(self._graph(), self._stream(), self.check())
-
-    def check(self) -> dict[str, PyTree[jax.ShapeDtypeStruct]]:
-        """The shapes and dtypes of every node's output, as `dagrax.pure.check` gives them.
-
-        Done at construction; worth repeating after a stage was replaced. **Errors:** a ValueError
-        that lists every field of every node that does not fit.
-        """
-        return _calls.survey(self).outputs
-
-    def checked(self) -> "Pipeline[In, Out]":
-        """This very pipeline, refusing at run time what cannot be known before.
-
-        Its parameters, data and position are this one's. Its steps, loops and calls also compute
-        what stages check by `jax.experimental.checkify.debug_check`, as the operators do of labels
-        and magnitudes, which costs nothing otherwise. Slower, for debugging; inside a trace of
-        your own (jit), checkify that instead, within `dagrax.pure.ops.checking()`.
-
-        **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
-        then leave position and Variables as they were.
-        """
-        checked: Pipeline[In, Out] = object.__new__(type(self))
-        vars(checked).update(vars(self))  # every Variable is held by both
-        vars(checked)["_is_checked"] = True
-        return checked
 
     def __len__(self) -> int:
         return _calls.batching(self).steps_per_epoch

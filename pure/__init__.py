@@ -57,5 +57,10 @@ from ._variants import unstack as unstack
 from ._variants import select as select
 from ._variants import variant_axes as variant_axes
 from ._variants import vmap_variants as vmap_variants
-from ._summary import describe as describe
+from ._summary._summary import Summary as Summary
+from ._summary._rows import SummaryRow as SummaryRow
+from ._summary._rows import SummarySource as SummarySource
+from ._summary._rows import SummaryTotals as SummaryTotals
+from ._summary._found import summary as summary
+from ._summary._found import describe as describe
 from ._fingerprint import fingerprint as fingerprint

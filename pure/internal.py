@@ -30,6 +30,7 @@ from ._flow._spread import BatchAxis as BatchAxis
 from ._flow._spread import Spread as Spread
 from ._flow._spread import check_divides as check_divides
 from ._flow._spread import spread_of as spread_of
+from ._graph._pipeline import call as call
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare
@@ -45,6 +46,9 @@ from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
 from ._static._key import watched as watched
 from ._static._reader import Watch as Watch
+from ._summary._found import Holding as Holding
+from ._summary._found import Holdings as Holdings
+from ._summary._found import summary_of as summary_of
 from ._text import listed as listed
 from ._text import near as near
 from ._text import of_type as of_type

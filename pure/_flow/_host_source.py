@@ -19,6 +19,8 @@ from ._order import check_natural
 
 Batch = te.TypeVar("Batch", default=PyTree)
 Ids = Int64[np.ndarray, " batch"]
+# As many records as a data set has that does not say: many batch sizes divide it.
+UNKNOWN = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 
 
 class Ended(EOFError):

@@ -13,13 +13,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._flow._fetched import at_record, buffers, reraise
-from .._flow._host_source import AbstractHostSource, Ended, Ids, checked_ids
+from .._flow._host_source import UNKNOWN, AbstractHostSource, Ended, Ids, checked_ids
 from .._text import of_type, spec_text
 from ._records import Likeness, kept
 
 Makes: TypeAlias = Callable[[], Iterable[object]]
-# As many records as a data set has that does not say: many batch sizes divide it.
-UNKNOWN = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 _KEPT = 4  # chunks that were asked for of late, so that a loop that was broken off goes on
 _STATES = 8
 _AT_ONCE = 1024  # records that are passed over

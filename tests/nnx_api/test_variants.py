@@ -348,11 +348,15 @@ def test_check_and_describe_show_batches_with_the_axis_of_variants() -> None:
         "b": (3, 3, 2),
     }
     assert pipelines.describe() == (
-        "7 records in batches of 3, Turned, remainder 'carry'\n"
-        "node      reads   stage        output\n"
-        "source            ArraySource  bits: u32[3], id: u32[3], x: f32[3,2]\n"
-        "a         source  Mix          bits: u32[3,3], id: u32[3,3], x: f32[3,3,2]\n"
-        "b (sink)  a       Mix          bits: u32[3,3], id: u32[3,3], x: f32[3,3,2]"
+        "3 variants of 7 records in batches of 3, Turned, remainder 'carry': 3 batches an epoch\n"
+        "node      reads   stage        output                                       "
+        "bytes  parameters\n"
+        "source            ArraySource  bits: u32[3], id: u32[3], x: f32[3,2]         48 B\n"
+        "a         source  Mix          bits: u32[3,3], id: u32[3,3], x: f32[3,3,2]  144 B"
+        "           3\n"
+        "b (sink)  a       Mix          bits: u32[3,3], id: u32[3,3], x: f32[3,3,2]  144 B"
+        "           3\n"
+        "memory: data 112 B, parameters 24 B, carry 44 B, a batch 48 B"
     )
 
 

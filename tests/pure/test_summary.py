@@ -6,7 +6,6 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline
-from dagrax.pure._summary import Row, summary
 
 
 class Count(nnx.Module):
@@ -34,13 +33,14 @@ EDGES: dict[str, list[str]] = {
 }
 DATA = {"id": np.arange(10), "x": np.zeros((10, 3), np.float32)}
 TABLE = """\
-10 records in batches of 4, Shuffled, remainder 'partial'
-node         reads         stage          output
-source                     ArraySource    id: i32[4], x: f32[4,3]
-count        source        Count          id: i32[4], x: f32[4,3]
-noise        count         NoiseOperator  id: i32[4], x: f32[4,3]
-pair (sink)  count, noise  pair           both/0: f32[4,3], both/1: f32[4,3]
-off          source        spare          not run: it does not lead to the sink"""
+10 records in batches of 4, Shuffled, remainder 'partial': 3 batches an epoch, the last of 2
+node         reads         stage          output                              bytes  parameters  draws     state    runs
+source                     ArraySource    id: i32[4], x: f32[4,3]              64 B
+count        source        Count          id: i32[4], x: f32[4,3]              64 B                        written
+noise        count         NoiseOperator  id: i32[4], x: f32[4,3]              64 B           1  a record
+pair (sink)  count, noise  pair           both/0: f32[4,3], both/1: f32[4,3]   96 B
+off          source        spare          id: i32[4], x: f32[4,3]              64 B                                 on demand
+memory: data 160 B, parameters 4 B, carry 28 B, a batch 64 B"""  # noqa: E501
 
 
 def test_a_pipeline_describes_its_nodes_without_running_them() -> None:
@@ -66,10 +66,11 @@ def test_the_pure_core_describes_its_own_stages() -> None:
     noise = dp.per_record(lambda record, *, key: {"x": jax.random.normal(key, (2,))})
     stream = dp.Stream(dp.ArraySource(DATA), batch_size=5, remainder="drop")
     assert dp.describe(dp.Pipeline.linear([noise]), stream) == (
-        "10 records in batches of 5, Sequential, remainder 'drop'\n"
-        "node           reads   stage        output\n"
-        "source                 ArraySource  id: i32[5], x: f32[5,3]\n"
-        "lambda (sink)  source  <lambda>     x: f32[5,2]"
+        "10 records in batches of 5, Sequential, remainder 'drop': 2 batches an epoch\n"
+        "node           reads   stage        output                   bytes  draws\n"
+        "source                 ArraySource  id: i32[5], x: f32[5,3]   80 B\n"
+        "lambda (sink)  source  <lambda>     x: f32[5,2]               40 B  a record\n"
+        "memory: data 160 B, parameters 0 B, carry 8 B, a batch 80 B"
     )
 
 
@@ -78,18 +79,20 @@ def test_the_facts_stand_apart_from_their_text() -> None:
     nodes: dict[str, Any] = {"a": spare, "b": pair, "off": spare}
     edges: dict[str, list[str]] = {"a": [], "b": ["a", "a"], "off": []}
     pipeline = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="b")
-    found = summary(pipeline, stream)
+    found = dp.summary(pipeline, stream)
     assert str(found) == dp.describe(pipeline, stream)
-    assert (found.records, found.batch_size, found.remainder) == (10, 4, "partial")
-    assert (found.source, found.order) == ("ArraySource", "Shuffled")
+    totals = found.totals
+    assert (totals.records, totals.batch_size, totals.remainder) == (10, 4, "partial")
+    assert (totals.batches, totals.dropped, totals.padded) == (3, 0, 0)
+    assert (found.source.name, found.source.order) == ("ArraySource", "Shuffled")
     batch = {
         "id": jax.ShapeDtypeStruct((4,), np.int32),
         "x": jax.ShapeDtypeStruct((4, 3), np.float32),
     }
-    x = batch["x"]
-    assert found.batch == batch
-    assert found.rows == (
-        Row("a", ("source",), "spare", batch, is_sink=False),
-        Row("b", ("a", "a"), "pair", {"both": (x, x)}, is_sink=True),
-        Row("off", ("source",), "spare", None, is_sink=False),
-    )
+    assert found.source.output == batch
+    assert [(row.name, row.predecessors, row.stage, row.runs) for row in found.rows] == [
+        ("a", (), "spare", "sink"),
+        ("b", ("a", "a"), "pair", "sink"),
+        ("off", (), "spare", "on demand"),
+    ]
+    assert [row.output for row in found.rows] == [batch, {"both": (batch["x"],) * 2}, batch]

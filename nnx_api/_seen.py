@@ -1,0 +1,60 @@
+"""What a user sees of a pipeline: its facts, and whether its stages fit.
+
+A part of `Pipeline`. What is found stands in `_core`, how it is shown in `dagrax.pure`.
+"""
+
+from typing import Any, TypeVar, cast
+
+import jax
+from jaxtyping import PyTree
+
+import dagrax.pure as dp
+
+from ._core import _calls
+from ._core._facts import facts
+from ._core._module import PipelineCore
+
+_Own = TypeVar("_Own", bound="Seen")
+
+
+class Seen:
+    """What shows a pipeline, and moves nothing; every `Pipeline` has it."""
+
+    __slots__ = ()
+
+    def summary(self) -> dp.Summary:
+        """What this pipeline is, as `dagrax.pure.summary` gives it: a table, and data.
+
+        Parameters are the `nnx.Param` of each node, those that nodes share counted once; stateful
+        is a node that writes any other Variable. Nothing is read, nothing moves.
+        **Errors:** those of `check`.
+        """
+        return facts(cast(PipelineCore[Any, Any], self))
+
+    def describe(self) -> str:
+        """The text of `summary`: what each node reads, is, and puts out."""
+        return str(facts(cast(PipelineCore[Any, Any], self)))
+
+    def check(self) -> dict[str, PyTree[jax.ShapeDtypeStruct]]:
+        """The shapes and dtypes of every node's output, as `dagrax.pure.check` gives them.
+
+        Done at construction; worth repeating after a stage was replaced. **Errors:** a ValueError
+        that lists every field of every node that does not fit.
+        """
+        return _calls.survey(cast(PipelineCore[Any, Any], self)).outputs
+
+    def checked(self: _Own) -> _Own:
+        """This very pipeline, refusing at run time what cannot be known before.
+
+        Its parameters, data and position are this one's. Its steps, loops and calls also compute
+        what stages check by `jax.experimental.checkify.debug_check`, as the operators do of labels
+        and magnitudes, which costs nothing otherwise. Slower, for debugging; inside a trace of
+        your own (jit), checkify that instead, within `dagrax.pure.ops.checking()`.
+
+        **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
+        then leave position and Variables as they were.
+        """
+        checked: _Own = object.__new__(type(self))
+        vars(checked).update(vars(self))  # every Variable is held by both
+        vars(checked)["_is_checked"] = True
+        return checked
