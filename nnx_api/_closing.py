@@ -5,6 +5,7 @@ A part of `Pipeline`. Who reads ahead, and when, stands in `_core`.
 
 from typing import TypeVar, cast
 
+from ._core._checked import begin, end
 from ._core._fed import close
 from ._core._kept import Beside, Kept
 
@@ -27,10 +28,12 @@ class Closing:
             close(kept)
 
     def __enter__(self: _Own) -> _Own:
+        begin(cast(Beside, self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if not end(cast(Beside, self)):
+            self.close()
 
     @property
     def waited(self) -> dict[str, float]:

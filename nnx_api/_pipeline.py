@@ -21,6 +21,7 @@ from ._core._checkpoint import GUARD, checkpoint, judge
 from ._core._module import In, Modules, Out, PipelineCore, Stage
 from ._core._placing import move_in
 from ._core._whole import whole
+from ._debugging import Debugging
 from ._iterator import EpochIterator
 from ._loops import Loops
 from ._nodes import nodes_of
@@ -32,7 +33,7 @@ from ._sources import MemorySource
 from ._variants import each_variant, have_own_orders, stacked, unstack
 
 
-class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Closing):
+class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
     """Batches of a source, through a list of stages: an nnx.Module around `dagrax.pure`.
 
     `stages` run one after the other; each is any callable, an nnx.Module or a plain function, and

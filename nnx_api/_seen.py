@@ -3,7 +3,7 @@
 A part of `Pipeline`. What is found stands in `_core`, how it is shown in `dagrax.pure`.
 """
 
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import jax
 from jaxtyping import PyTree
@@ -13,8 +13,6 @@ import dagrax.pure as dp
 from ._core import _calls
 from ._core._facts import facts
 from ._core._module import PipelineCore
-
-_Own = TypeVar("_Own", bound="Seen")
 
 
 class Seen:
@@ -42,19 +40,3 @@ class Seen:
         that lists every field of every node that does not fit.
         """
         return _calls.survey(cast(PipelineCore[Any, Any], self)).outputs
-
-    def checked(self: _Own) -> _Own:
-        """This very pipeline, refusing at run time what cannot be known before.
-
-        Its parameters, data and position are this one's. Its steps, loops and calls also compute
-        what stages check by `jax.experimental.checkify.debug_check`, as the operators do of labels
-        and magnitudes, which costs nothing otherwise. Slower, for debugging; inside a trace of
-        your own (jit), checkify that instead, within `dagrax.pure.ops.checking()`.
-
-        **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
-        then leave position and Variables as they were.
-        """
-        checked: _Own = object.__new__(type(self))
-        vars(checked).update(vars(self))  # every Variable is held by both
-        vars(checked)["_is_checked"] = True
-        return checked

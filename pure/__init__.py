@@ -63,4 +63,6 @@ from ._summary._rows import SummarySource as SummarySource
 from ._summary._rows import SummaryTotals as SummaryTotals
 from ._summary._found import summary as summary
 from ._summary._found import describe as describe
+from ._debug import debug as debug
+from ._debug import Debugged as Debugged
 from ._fingerprint import fingerprint as fingerprint

@@ -91,9 +91,9 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
     kept = Kept.beside(pipeline)
     with kept.lock:
         check_open(kept)
-        if (planned := _planned(pipeline, kept)) is None:
+        if (ready := planned(pipeline, kept)) is None:
             return _in_trace(pipeline, epoch)
-        plan, batching, values = planned
+        plan, batching, values = ready
         at = pipeline.cursor
         now = batching.settle(*at)
         if epoch is not None and now.epoch != epoch:
@@ -127,11 +127,11 @@ def outputs(
     with kept.lock:
         if batch is None:
             check_open(kept)
-        if (planned := _planned(pipeline, kept)) is None:
+        if (ready := planned(pipeline, kept)) is None:
             copy = nnx.merge(*nnx.split(pipeline))
             return _traced.outputs(copy, batch, None, nodes)
         pipeline._check_trace()
-        plan, batching, values = planned
+        plan, batching, values = ready
         now = batching.settle(*pipeline.cursor)
         feed = None if batch is not None else feed_of(pipeline, kept, plan.parts)
         if feed is None:
@@ -168,10 +168,10 @@ def check_call(
     refuse_found(error)
 
 
-def _planned(
+def planned(
     pipeline: PipelineCore[Any, Any], kept: Kept
 ) -> tuple[Plan, internal.Batching, Values] | None:
-    # What a compiled call needs, planned anew after a change of structure; None inside a trace.
+    """What a compiled call needs, planned anew after a change of structure; None inside a trace."""
     come_home(pipeline)
     if kept.plan is None or not kept.plan[0].holds():
         parts = Parts.of(pipeline)

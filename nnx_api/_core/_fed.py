@@ -50,6 +50,11 @@ def feed_of(
 def close(kept: Kept) -> None:
     """End what reads ahead; the pipeline is then closed."""
     kept.is_closed = True
+    rest(kept)
+
+
+def rest(kept: Kept) -> None:
+    """End what reads ahead, until the next batch is asked for."""
     if kept.fed is not None and kept.fed.feed is not None:
         kept.fed.feed.close()
     kept.fed = None

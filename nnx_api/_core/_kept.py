@@ -58,6 +58,8 @@ class Kept:
         self.digests: tuple[list[PyTree], tuple[object, ...], dict[str, str]] | None = None
         self.fed: Fed | None = None
         self.is_closed = False
+        self.twin_of: Beside | None = None  # the pipeline whose checked twin this one is
+        self.were_checked: list[bool] = []
         self.waited: dict[str, float] = {"gather": 0.0, "place": 0.0, "compute": 0.0}
         self._loop: tuple[list[weakref.ref[nnx.Pytree]], Planned] | None = None
 

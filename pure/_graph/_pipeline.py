@@ -22,6 +22,7 @@ from .._random._origin import Origin
 from .._static._call import called
 from .._static._parts import Memo, parts_of
 from .._text import listed, of_type, path_text, spec_text, suggestion
+from ._finite import check_finite
 from ._frozen import told_of_frozen_draws
 from ._schedule import Schedule, graph_failures, raise_failures
 from ._stage import Stage, arity_failure, as_stage, random_arguments, stage_names, type_name
@@ -284,27 +285,40 @@ def evaluate(
     """`outputs` inside a trace."""
     run = pipeline.schedule.run_for(map(pipeline.schedule.node, nodes))
     if key is None:
-        _check_no_draws(run, pipeline)
+        check_no_draws(run, pipeline)
     source = jax.tree.map(jnp.asarray, batch)
     values: dict[str, Output] = {}
     for node in run:
         before = pipeline.schedule.predecessors(node)
         inputs = [values[name] for name in before] or [source]
-        try:
-            output = call(node, pipeline.stages[node], inputs, key, origin or _numbered(source))
-        except Exception as error:
-            given = " and ".join(map(spec_text, inputs))
-            stage = pipeline.stages[node]
-            asks = key is None and random_arguments(stage, len(inputs))
-            error.add_note(
-                f"This happened in node `{node}` ({type_name(stage)}), which was given {given}"
-                + (", and no key: pass key=jax.random.key(0)." if asks else ".")
-            )
-            raise
-        if failure := output_failure(output):
-            raise TypeError(f"Node `{node}` {failure}")
-        values[node] = output
+        values[node] = run_node(pipeline, node, inputs, key, origin or numbered(source))
     return {node: values[pipeline.schedule.node(node)] for node in nodes}
+
+
+def run_node(
+    pipeline: Pipeline,
+    node: str,
+    inputs: Sequence[Output],
+    key: PRNGKeyArray | None,
+    origin: Origin,
+) -> Output:
+    """What a node returns; what it raises names it, and so does a NaN where that is looked for."""
+    stage = pipeline.stages[node]
+    try:
+        output = call(node, stage, inputs, key, origin)
+    except Exception as error:
+        given = " and ".join(map(spec_text, inputs))
+        asks = key is None and random_arguments(stage, len(inputs))
+        error.add_note(
+            f"This happened in node `{node}` ({type_name(stage)}), which was given {given}"
+            + (", and no key: pass key=jax.random.key(0)." if asks else ".")
+        )
+        raise
+    if failure := output_failure(output):
+        raise TypeError(f"Node `{node}` {failure}")
+    with in_node(node):
+        check_finite(inputs, output, origin)
+    return output
 
 
 def call(
@@ -348,7 +362,7 @@ def output_failure(output: Output) -> str | None:
     return None
 
 
-def _numbered(batch: Output) -> Origin:
+def numbered(batch: Output) -> Origin:
     leaves = jax.tree.leaves(batch)
     return Origin.numbered(leaves[0].shape[0] if leaves and leaves[0].ndim else 0)
 
@@ -366,7 +380,7 @@ def _inputs(pipeline: Pipeline, node: str) -> int:
     return max(1, len(pipeline.schedule.predecessors(node)))
 
 
-def _check_no_draws(run: Sequence[str], pipeline: Pipeline) -> None:
+def check_no_draws(run: Sequence[str], pipeline: Pipeline) -> None:
     drawing = [
         node
         for node in run

@@ -134,5 +134,10 @@ def checking() -> AbstractContextManager[None]:
     return asked
 
 
+def is_checking() -> bool:
+    """Whether this is within `checking()`."""
+    return bool(_checking.value)
+
+
 # Of the caches of `jax.jit` it is a part.
 _checking = jax.make_user_context(False)

@@ -1,6 +1,7 @@
 """What only a running program can know is told by `pipeline.checked()`, by its node."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,8 +12,11 @@ from flax import nnx
 from jax.experimental import checkify
 
 import dagrax.pure as dp
-from dagrax.nnx_api import Element, MemorySource, OperatorModule, Pipeline
-from dagrax.pure import ops
+from dagrax.nnx_api import Element, HostSource, MemorySource, OperatorModule, Pipeline
+from dagrax.nnx_api._core import _traced
+from dagrax.nnx_api._core._calls import planned
+from dagrax.nnx_api._core._kept import Kept
+from dagrax.pure import host, ops
 from dagrax.pure.ops._arguments import certain, checked
 
 DATA = {"x": jnp.arange(12.0, dtype=jnp.float32)}
@@ -119,3 +123,118 @@ def test_what_must_never_pass_is_refused_in_any_program() -> None:
     assert refused(jnp.ones(())) == 1
     with pytest.raises(Exception, match=r"x is too large"):
         jax.block_until_ready(refused(2 * jnp.ones(())))
+
+
+# A NaN or an infinity, where a node makes it
+
+
+def root(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {**batch, "x": jnp.log(batch["x"])}
+
+
+def twice(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {"x": batch["x"] * 2, "age": batch["age"] + 1}
+
+
+def rooted(*, source: MemorySource | None = None, **options: Any) -> Pipeline:
+    data = {"x": np.arange(12.0, dtype=np.float32) - 1, "age": np.ones(12, np.float32)}
+    data["x"][:2], data["x"][9] = 1, 0  # the log of record 9 is -inf
+    data["age"][3] = np.nan  # and a value of record 3 is missing
+    return Pipeline(
+        source=source or MemorySource(data=data, order=dp.Sequential()),
+        stages={"twice": twice, "root": root},
+        batch_size=4,
+        **options,
+    )
+
+
+LOCATED = (
+    "node `root`: field `x` of record 9 in epoch 1 is -inf; what the node was given of that record "
+    "is finite."
+)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: [p.step() for _ in range(3)],
+        lambda p: list(p),
+        lambda p: p.scan(total),
+        lambda p: list(p.blocks(total, every=2)),
+    ],
+    ids=["step", "for", "scan", "blocks"],
+)
+def test_a_nan_is_located_within_the_block_and_a_missing_value_is_nobodys_fault(
+    call: Callable[[Pipeline], Any],
+) -> None:
+    pipeline = rooted()
+    pipeline.seek(epoch=1)
+    with pipeline.checked() as checked, pytest.raises(ValueError) as told:
+        call(pipeline)
+    assert str(told.value) == LOCATED
+    pipeline.seek(epoch=1)
+    with pytest.raises(ValueError) as told:
+        call(checked)  # as before: it is checked for itself
+    assert str(told.value) == LOCATED
+    pipeline.seek(epoch=1)
+    call(pipeline)
+
+
+def test_a_nan_in_a_batch_of_ones_own_and_in_rows_that_are_no_records() -> None:
+    def inverse(x: jax.Array) -> jax.Array:
+        return 1 / x[::2].sum()[None]
+
+    graph: dp.Pipeline = dp.Pipeline.linear([inverse])
+    loud = checkify.checkify(lambda x: dp.apply(graph, x))
+    with ops.checking():
+        assert loud(jnp.ones(4))[0].get() is None
+        said = loud(jnp.zeros(4))[0].get()
+        nothing = loud(jnp.full(4, jnp.nan))[0].get()
+    assert str(said).startswith(
+        "node `inverse`: the output is inf; all that the node was given is finite."
+    )
+    assert nothing is None
+
+
+def text_of(pipeline: Pipeline) -> str:
+    """The program of a step, as it is lowered."""
+    ready = planned(pipeline, Kept.beside(pipeline))
+    assert ready is not None
+    program = ready[0].program(_traced.read, 4)
+    compiled: Any = program._compiled
+    return str(compiled.lower(program._handle, ready[2], ()).as_text())
+
+
+def test_off_the_program_is_as_it_was() -> None:
+    pipeline = rooted()
+    before = text_of(pipeline)
+    with pipeline.checked():
+        within = text_of(pipeline)
+    assert text_of(pipeline) == before
+    assert ("is_finite" in before, "is_finite" in within) == (False, True)
+
+
+def test_blocks_may_be_nested_and_close_nothing() -> None:
+    pipeline = rooted()
+    with pipeline.checked() as one, one.checked(), pipeline.checked():
+        assert pipeline._is_checked
+    assert not pipeline._is_checked
+    assert one._is_checked
+    pipeline.step()
+    with pipeline:
+        pass
+    with pytest.raises(RuntimeError, match="was closed"):
+        pipeline.step()
+
+
+def test_a_source_that_is_read_on_the_host_is_read_on_behind_the_block(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(12.0, dtype=np.float32) - 1)
+    source: HostSource = HostSource(source=host.DiskSource({"x": tmp_path / "x.npy"}))
+    pipeline = Pipeline(source=source, stages={"root": root}, batch_size=4)
+    with pipeline.checked() as checked:
+        for each in (pipeline, checked):
+            with pytest.raises(ValueError, match="field `x` of record 0 in epoch 0 is nan"):
+                each.step()
+    assert bool(jnp.isnan(pipeline.step()["x"][0]))
+    assert checked.cursor == (0, 4)
+    pipeline.close()

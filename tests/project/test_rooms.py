@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = (
     *(
         "_text",
+        "_tables",
         "_node",
         "_mesh",
         "_random",
@@ -31,7 +32,7 @@ ROOMS = (
         "_flow",
         "_contract",
     ),
-    *("_loop", "_variants", "_fingerprint", "_summary", "host", "internal", "__init__"),
+    *("_loop", "_variants", "_fingerprint", "_summary", "host", "_debug", "internal", "__init__"),
 )
 SIDES = ("pure", "nnx_api")
 MUTABLE = (

@@ -1,0 +1,56 @@
+"""How a user finds out what goes wrong in a pipeline that runs: by looking, and by checks.
+
+A part of `Pipeline`. What is looked at stands in `dagrax.pure`, when a program checks in `_core`.
+"""
+
+from typing import Any, TypeVar, cast
+
+from jaxtyping import PyTree
+
+import dagrax.pure as dp
+
+from ._core import _seen
+from ._core._checked import twin_of
+from ._core._module import PipelineCore
+
+_Own = TypeVar("_Own", bound="Debugging")
+
+
+class Debugging:
+    """What can be looked into; every `Pipeline` has it."""
+
+    __slots__ = ()
+
+    def debug(self, record: int | None = None, batch: PyTree = None) -> dp.Debugged:
+        """One batch run node by node, without compilation: what each node is given and returns, and
+        the first node, field and record that made a NaN or an infinity.
+
+        The next batch; or that in which the `record` of this id is handed out in this epoch, of
+        which only this record is told; or a `batch` of your own. Its draws are those that `step`
+        would make. Nothing moves and nothing is set. A stage sees values: `print` and a debugger
+        show them. Of variants, `crop [0]`, `crop [1]`, … are the nodes of each.
+
+        **Errors:** what a stage raises, with a note of what the nodes before it gave; ValueError
+        for a record that is not handed out in this epoch.
+        """
+        return _seen.debug(cast(PipelineCore[Any, Any], self), record, batch)
+
+    def checked(self: _Own) -> _Own:
+        """This very pipeline, refusing at run time what cannot be known before.
+
+        Its parameters, data and position are this one's. Its steps, loops and calls also tell the
+        first NaN or infinity that a node makes of finite numbers, by node, field, record and epoch,
+        and compute what stages check by `jax.experimental.checkify.debug_check`, as the operators
+        do of labels and magnitudes. Off, all of it costs nothing. Slower, for debugging:
+
+            with pipeline.checked():  # within the block, the pipeline itself
+                pipeline.scan(train_step, modules=(model,))
+
+        Inside a trace of your own (jit), checkify that instead, within
+        `dagrax.pure.ops.checking()`.
+
+        **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
+        then leave position and Variables as they were.
+        """
+        twin = twin_of(cast(PipelineCore[Any, Any], self))
+        return cast(_Own, twin)

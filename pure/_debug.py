@@ -1,0 +1,322 @@
+"""One batch, node by node, as plain Python: what each node is given and returns, and where the
+first NaN or infinity is made.
+
+Nothing is compiled but the reading of the batch, and nothing is moved; when a node is to blame
+stands in `_graph`. Loops are not known here.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
+
+from ._flow._batching import Cursor, check_cursor
+from ._flow._stream import Stream
+from ._graph._finite import made
+from ._graph._pipeline import Pipeline, check_no_draws, numbered, run_node
+from ._graph._stage import type_name
+from ._random._keys import check_key
+from ._random._origin import Origin
+from ._tables import html_table, text_table
+from ._text import path_text, spec_text
+from .host._feed import Feed
+from .host._look import place_of, read_at
+
+_MOST = 8  # ids that are written out
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """A field of a batch in numbers. Least, mean and most are those of its finite values, None
+    where there are none; `nan` and `inf` are the shares of the others."""
+
+    field: str
+    spec: str
+    min: float | None
+    mean: float | None
+    max: float | None
+    nan: float
+    inf: float
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeRun:
+    """A node that was run: what it was given by each node that it `reads`, and what it returned.
+    `kept` are the fields that it has handed on as they were."""
+
+    node: str
+    stage: str
+    reads: tuple[str, ...]
+    inputs: tuple[tuple[Numbers, ...], ...]
+    output: tuple[Numbers, ...]
+    kept: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class NotFinite:
+    """Where a NaN or an infinity is: a node, or `source`, a field, and the ids of the records (none
+    where the rows are not those of the batch)."""
+
+    node: str
+    field: str
+    records: tuple[int, ...]
+    is_nan: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Debugged:
+    """A batch, run node by node: `str` is a table, which a notebook shows as one.
+
+    `records` are the ids of its records, of `epoch`; `nodes` what came of each, in the order in
+    which they ran. `first` is where a node has first made a NaN or an infinity of finite numbers,
+    None if none has; `given` are those that the batch came with.
+    """
+
+    epoch: int
+    offset: int
+    records: tuple[int, ...]
+    nodes: tuple[NodeRun, ...]
+    first: NotFinite | None
+    given: tuple[NotFinite, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self._head()}\n\n{text_table(self._rows())}\n\n{self._foot()}"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._head(), self._rows(), self._foot())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON has it: dicts, lists, strings and numbers."""
+        return dataclasses.asdict(self)
+
+    def _head(self) -> str:
+        many = "1 record" if len(self.records) == 1 else f"{len(self.records)} records"
+        return f"{many} of epoch {self.epoch}, from offset {self.offset} on: {_ids(self.records)}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [
+            ("node", "", "field", "spec", "min", "mean", "max", "NaN", "inf")
+        ]
+        for run in self.nodes:
+            name, lines = run.node, []
+            for before, fields in zip(run.reads, run.inputs, strict=True):
+                lines += [(f"in, of {before}", x) for x in fields]
+            lines += [("out", x) for x in run.output if x.field not in run.kept]
+            for what, numbers in lines:
+                rows.append((name, what, *_cells(numbers)))
+                name = ""
+            if run.kept:
+                rows.append((name, "out", ", ".join(run.kept), "as given", *[""] * 5))
+        return rows
+
+    def _foot(self) -> str:
+        lines = [f"The source holds {_what(x)} already." for x in self.given]
+        if self.first is not None:
+            mixes = " The batch held some before: a node that mixes records spreads them."
+            lines.append(
+                f"Node `{self.first.node}` is the first to make one of finite numbers: "
+                f"{_what(self.first)}.{mixes * bool(self.given)}"
+            )
+        return "\n".join(lines or ["All numbers are finite."])
+
+
+def debug(
+    pipeline: Pipeline,
+    stream: Stream,
+    cursor: Cursor,
+    *,
+    key: PRNGKeyArray | None = None,
+    record: int | None = None,
+    batch: PyTree = None,
+) -> Debugged:
+    """One batch run node by node, without compilation: what each node is given and returns.
+
+    The next batch at the cursor, with the draws that `step` would make of it; or that in which the
+    `record` of this id is handed out in the epoch of the cursor, of which only this record is told;
+    or a `batch` of your own, whose records count as 0, 1, … of epoch 0. A stage sees values, so
+    that `print` and a debugger show them.
+
+    **Errors:** what a stage raises, with a note of what the nodes before it gave; those of `step`;
+    TypeError inside a trace; ValueError for a record that is not handed out, and for a record and a
+    batch at once.
+    """
+    return debugged(pipeline, stream, cursor, key, record, batch)
+
+
+def debugged(
+    pipeline: Pipeline,
+    stream: Stream,
+    cursor: Cursor,
+    key: PRNGKeyArray | None,
+    record: int | None,
+    batch: PyTree,
+    feed: Feed | None = None,
+) -> Debugged:
+    """`debug`, of a stream of which something may read ahead."""
+    if record is not None and batch is not None:
+        raise ValueError(
+            "record and batch are both given; a record is one of the source: pass one."
+        )
+    if key is not None:
+        check_key("key", key)
+    if batch is not None:
+        own = jax.tree.map(jnp.asarray, batch)
+        return _told(pipeline, own, numbered(own), key, None)
+    check_cursor(cursor, wide=stream.is_wide)
+    if cursor.is_traced:
+        raise TypeError(
+            "The cursor is traced (jit, scan, vmap), where no values can be looked at; call it "
+            "outside."
+        )
+    place, row = stream.batching.settle(*cursor.as_ints()).as_ints(), None
+    if record is not None:
+        place, row = place_of(stream, Cursor(*place), record)
+    rows, origin = read_at(stream, place, feed)
+    return _told(pipeline, rows, origin, key, row)
+
+
+def _told(
+    pipeline: Pipeline, batch: PyTree, origin: Origin, key: PRNGKeyArray | None, row: int | None
+) -> Debugged:
+    run = pipeline.schedule.executed
+    if key is None:
+        check_no_draws(run, pipeline)
+    many, ids = len(origin.ids), _ids_of(origin)
+    shown = slice(None) if row is None else slice(row, row + 1)
+    given = _not_finite("source", (), batch, many, ids, shown)
+    report = Debugged(
+        epoch=int(np.asarray(origin.epochs)[0]),
+        offset=_number(np.asarray(origin.offset).tolist()),
+        records=tuple(ids[shown]),
+        nodes=(NodeRun("source", "", (), (), _numbers(batch, many, shown)),),
+        first=None,
+        given=tuple(given),
+    )
+    values: dict[str, PyTree] = {}
+    for node in run:
+        before = pipeline.schedule.predecessors(node)
+        inputs = [values[name] for name in before] or [batch]
+        try:
+            output = run_node(pipeline, node, inputs, key, origin)
+        except Exception as error:
+            error.add_note(f"Until there:\n{report}")
+            raise
+        values[node] = output
+        done = NodeRun(
+            node=node,
+            stage=type_name(pipeline.stages[node]),
+            reads=before or ("source",),
+            inputs=tuple(_numbers(x, many, shown) for x in inputs),
+            output=_numbers(output, many, shown),
+            kept=_kept(inputs, output),
+        )
+        bad = _not_finite(node, inputs, output, many, ids, shown)
+        first = report.first or next(bad, None)
+        report = dataclasses.replace(report, nodes=(*report.nodes, done), first=first)
+    return report
+
+
+def debugged_together(reports: Sequence[Debugged]) -> Debugged:
+    """Those of variants as one, whose nodes are named `crop [0]`, `crop [1]`, …"""
+    named = [_named(report, index) for index, report in enumerate(reports)]
+    source, *_ = reports[0].nodes
+    first = next((report.first for report in named if report.first), None)
+    nodes = [run for report in named for run in report.nodes[1:]]
+    return dataclasses.replace(reports[0], nodes=(source, *nodes), first=first)
+
+
+def _named(report: Debugged, index: int) -> Debugged:
+    def name(node: str) -> str:
+        return node if node == "source" else f"{node} [{index}]"
+
+    nodes = [
+        dataclasses.replace(run, node=name(run.node), reads=tuple(map(name, run.reads)))
+        for run in report.nodes
+    ]
+    first = report.first and dataclasses.replace(report.first, node=name(report.first.node))
+    return dataclasses.replace(report, nodes=tuple(nodes), first=first)
+
+
+def _not_finite(
+    node: str,
+    inputs: Sequence[PyTree],
+    output: PyTree,
+    many: int,
+    ids: Sequence[int],
+    shown: slice,
+) -> Iterator[NotFinite]:
+    for field, value, blamed in made(inputs, output, many):
+        rows = np.asarray(blamed)
+        if rows.ndim:
+            rows = rows & np.isin(np.arange(many), np.arange(many)[shown])
+        if rows.any():
+            records = np.flatnonzero(rows) if rows.ndim else np.arange(0)
+            is_nan = bool(np.isnan(np.asarray(value)[rows] if rows.ndim else value).any())
+            yield NotFinite(node, field, tuple(ids[i] for i in records.tolist()), is_nan)
+
+
+def _kept(inputs: Sequence[PyTree], output: PyTree) -> tuple[str, ...]:
+    # The fields that are the very arrays that were given.
+    held = {(path, id(x)) for tree in inputs for path, x in _fields(tree)}
+    return tuple(path for path, x in _fields(output) if path and (path, id(x)) in held)
+
+
+def _fields(tree: PyTree) -> list[tuple[str, PyTree]]:
+    return [(path_text(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _numbers(tree: PyTree, many: int, shown: slice) -> tuple[Numbers, ...]:
+    return tuple(_numbers_of(path, x, many, shown) for path, x in _fields(tree))
+
+
+def _numbers_of(field: str, leaf: PyTree, many: int, shown: slice) -> Numbers:
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return Numbers(field, spec_text(leaf), None, None, None, 0.0, 0.0)
+    array = np.asarray(leaf)
+    array = array[shown] if array.shape[:1] == (many,) else array
+    seen = np.abs(array) if np.iscomplexobj(array) else array.astype(np.float64)
+    finite = seen[np.isfinite(seen)]
+    least, mean, most = (
+        (float(finite.min()), float(finite.mean()), float(finite.max()))
+        if finite.size
+        else (None, None, None)
+    )
+    size = max(seen.size, 1)
+    nan, inf = (float(found.sum()) / size for found in (np.isnan(seen), np.isinf(seen)))
+    return Numbers(field, spec_text(array), least, mean, most, nan, inf)
+
+
+def _ids_of(origin: Origin) -> list[int]:
+    return [_number(x) for x in np.asarray(origin.ids).tolist()]
+
+
+def _number(words: int | Sequence[int]) -> int:
+    # One word, or two of a source of 2**31 records and more.
+    return words if isinstance(words, int) else words[0] * 2**32 + words[1]
+
+
+def _cells(x: Numbers) -> tuple[str, ...]:
+    numbers = ("" if n is None else f"{n:.4g}" for n in (x.min, x.mean, x.max))
+    return (x.field, x.spec, *numbers, *map(_share, (x.nan, x.inf)))
+
+
+def _share(share: float) -> str:
+    if not share:
+        return ""
+    return "<0.1 %" if share < 0.001 else f"{100 * share:.3g} %"
+
+
+def _ids(records: Sequence[int]) -> str:
+    some = ", ".join(map(str, records[:_MOST]))
+    return some + (f", … ({len(records)} of them)" if len(records) > _MOST else "")
+
+
+def _what(x: NotFinite) -> str:
+    field = f"field `{x.field}`" if x.field else "the output"
+    many = "record" if len(x.records) == 1 else "records"
+    of = f" of {many} {_ids(x.records)}" if x.records else ""
+    return f"{'NaN' if x.is_nan else 'an infinity'} in {field}{of}"

@@ -1,0 +1,97 @@
+"""Where a NaN or an infinity comes from: a node that was given finite numbers and returns others.
+
+Record by record, so that a missing value that a node hands on is not laid to its charge. Told in a
+program only within `checking()`; where batches come from is not known here.
+"""
+
+import functools
+import operator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
+
+from .._mesh import alike, looked_up
+from .._random._origin import Origin
+from .._text import path_text
+from ..ops._arguments import checked, is_checking
+
+
+class Made(NamedTuple):
+    """A field of what a node returned, and in which records the node is to blame for what is not
+    finite there; one answer for the whole, where its rows are not those of the batch."""
+
+    field: str
+    value: Shaped[Array, "..."]
+    blamed: Bool[Array, "..."]
+
+
+def made(inputs: Sequence[PyTree], output: PyTree, records: int) -> Iterator[Made]:
+    """For each field of floats, where it is not finite although what was given of it was."""
+    none = jnp.zeros((), jnp.bool_)
+    given = functools.reduce(operator.or_, [_bad(x, records) for _, x in _floats(inputs)], none)
+    for field, value in _floats(output):
+        bad = _bad(value, records)
+        yield Made(field, value, bad & ~(given if bad.ndim else jnp.any(given)))
+
+
+def check_finite(inputs: Sequence[PyTree], output: PyTree, origin: Origin) -> None:
+    """Refuse a NaN or an infinity that a node has made, in programs that look at values."""
+    for field, value, blamed in made(inputs, output, origin.ids.shape[0]) if is_checking() else ():
+        name = f"field `{field}`" if field else "the output"
+        name = name.replace("{", "{{").replace("}", "}}")
+        if not blamed.ndim:
+            said = f"{name} is {{value}}; all that the node was given is finite."
+            checked(~blamed, said, value=_worst(value, jnp.ones_like(value, jnp.bool_)))
+            continue
+        numbers = alike(jnp.arange(blamed.shape[0]), blamed)
+        first = blamed & (numbers == jnp.min(numbers, where=blamed, initial=blamed.shape[0]))
+        ids = [_of(first, word) for word in (origin.ids.T if origin.ids.ndim > 1 else [origin.ids])]
+        told = {f"id{place}": word for place, word in enumerate(ids)}
+        checked(
+            ~blamed.any(),
+            f"{name} of record {_SPELT[len(ids)]} in epoch {{epoch}} is {{value}}; what the node "
+            "was given of that record is finite.",
+            value=_worst(value, _along(first, value)),
+            epoch=_of(first, _epochs(origin)),
+            **told,
+        )
+
+
+_SPELT = ("", "{id0}", "{id0} * 2**32 + {id1}")
+
+
+def _floats(tree: PyTree) -> list[tuple[str, Array]]:
+    leaves = [
+        (path_text(path), jnp.asarray(x)) for path, x in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    return [(field, x) for field, x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+
+def _bad(value: Shaped[Array, "..."], records: int) -> Bool[Array, "..."]:
+    axes = range(1 if value.shape[:1] == (records,) else 0, value.ndim)
+    return jnp.any(~jnp.isfinite(value), axis=tuple(axes))
+
+
+def _along(rows: Bool[Array, " n"], value: Shaped[Array, "n ..."]) -> Bool[Array, "n ..."]:
+    return rows.reshape(rows.shape + (1,) * (value.ndim - 1))
+
+
+def _of(first: Bool[Array, " n"], numbers: Shaped[Array, "*n"]) -> Shaped[Array, ""]:
+    # By a sum, which can be had of rows on several devices.
+    return jnp.sum(jnp.where(first, numbers, 0)) if jnp.ndim(numbers) else jnp.asarray(numbers)
+
+
+def _epochs(origin: Origin) -> Shaped[Array, "*n"]:
+    if origin.own is not None:
+        return jnp.asarray(origin.own)
+    epochs = jnp.asarray(origin.epochs)
+    return epochs[0] if len(epochs) == 1 else looked_up(epochs, jnp.asarray(origin.lap))
+
+
+def _worst(value: Shaped[Array, "..."], where: Bool[Array, "..."]) -> Float[Array, ""]:
+    seen = jnp.abs(value) if jnp.iscomplexobj(value) else value
+    is_nan, is_inf = jnp.any(jnp.isnan(seen) & where), jnp.any((seen == jnp.inf) & where)
+    return jnp.where(is_nan, jnp.float32("nan"), jnp.where(is_inf, jnp.inf, -jnp.inf))

@@ -1,0 +1,94 @@
+"""A batch of a stream that is looked at: found by its place, or by a record that it holds.
+
+Nothing is moved by it, neither a position nor what reads ahead. What is done with the batch is not
+known here.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, PyTree, UInt32
+
+from .._flow._batching import Cursor
+from .._flow._fed import at, handed, on_the_host, origins
+from .._flow._stream import Stream
+from .._random._origin import Origin
+from .._static._call import called
+from .._static._parts import Memo, parts_of
+from .._text import valued
+from ._chunk import Place
+from ._feed import Feed
+
+_AT_ONCE = 2**20  # records whose ids are looked through
+
+
+def read_at(stream: Stream[Any], place: Place, feed: Feed | None = None) -> tuple[PyTree, Origin]:
+    """The batch at a settled place, and where its records come from.
+
+    `feed` is what reads ahead of a loop over the same stream, if there is one.
+    """
+    if not stream.is_hosted:
+        where = np.array(place, np.uint32)
+        length = stream.batching.length(place[1])
+        trees = [(stream, parts_of(stream))]
+        here = where if stream.spread is None else stream.spread.everywhere(where)
+        rows: tuple[PyTree, Origin] = called(_read, trees, here, static=length, memo=Memo())
+        return rows
+    own = feed or Feed(stream, limit=1)
+    try:
+        chunk, index = own.take(place)
+        return handed(stream, at(chunk.fed, own.index(index)))
+    finally:
+        if feed is None:
+            own.close()
+
+
+def place_of(stream: Stream[Any], cursor: Cursor, record: int) -> tuple[Place, int]:
+    """The place of the batch in which a record is handed out in the epoch of a settled cursor, and
+    its row in it: as the batches lie from the cursor on, or else before it.
+
+    **Errors:** TypeError for what is no id, ValueError for one that is not handed out.
+    """
+    size = stream.source.whole.size
+    if isinstance(record, bool) or not isinstance(record, int | np.integer):
+        raise TypeError(valued("record", record, "an int, the id of a record."))
+    if not 0 <= record < size:
+        raise ValueError(f"record is {record}; expected an id from 0 to {size - 1}.")
+    host = on_the_host(stream)
+    for places, length in _batches(stream, *cursor.as_ints()):
+        _, counts, origin = origins(host, places, length)
+        ids = np.asarray(origin.ids, np.uint64)
+        if ids.ndim > 2:  # two words
+            ids = ids[..., 0] << np.uint64(32) | ids[..., 1]
+        found = np.argwhere((ids == record) & counts)
+        if len(found):
+            batch, row = found[0].tolist()
+            return places[batch], row
+    part = "" if stream.shard is None else f", to shard {stream.shard[0]} of {stream.shard[1]},"
+    raise ValueError(
+        f"Record {record} is not handed out{part} in epoch {cursor.as_ints()[0]}, in the order "
+        f"{type(stream.order).__name__} with remainder {stream.batching.remainder!r}; look at "
+        "another epoch, or pass the record as a batch of your own: batch=…."
+    )
+
+
+def _batches(stream: Stream[Any], epoch: int, offset: int) -> Iterator[tuple[list[Place], int]]:
+    # The places of the batches of an epoch, some at a time, all of one length.
+    batching = stream.batching
+    size, many = batching.batch_size, batching.records
+    before: list[int] = [*range(offset % size, offset, size)]
+    before += [0] if offset % size else []
+    starts: Sequence[int]
+    for starts in (range(offset, many, size), before):
+        whole = [x for x in starts if batching.remainder == "carry" or x + size <= many]
+        rest = [x for x in starts if x + size > many and x not in whole[-1:]]
+        step = max(1, _AT_ONCE // size)
+        for first in range(0, len(whole), step):
+            yield [(epoch, x) for x in whole[first : first + step]], size
+        for x in rest if batching.remainder != "drop" else ():
+            yield [(epoch, x)], batching.length(x)
+
+
+def _read(stream: Stream[Any], where: UInt32[Array, "2"], length: int) -> tuple[PyTree, Origin]:
+    return stream.read(Cursor(where[0], where[1]), length)
