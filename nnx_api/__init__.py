@@ -5,6 +5,8 @@ What is computed stands in `dagrax.pure`; no algorithm is told twice.
 
 from . import operators as operators
 from ._array_source import ArraySource as ArraySource
+from ._call._history import Compilations as Compilations
+from ._call._history import RecompilationWarning as RecompilationWarning
 from ._element import Element as Element
 from ._element import OperatorModule as OperatorModule
 from ._host_source import HostSource as HostSource

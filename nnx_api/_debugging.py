@@ -9,8 +9,10 @@ from jaxtyping import PyTree
 
 import dagrax.pure as dp
 
+from ._call._history import Compilations
 from ._core import _seen
 from ._core._checked import twin_of
+from ._core._kept import Beside, Kept
 from ._core._module import PipelineCore
 
 _Own = TypeVar("_Own", bound="Debugging")
@@ -34,6 +36,16 @@ class Debugging:
         for a record that is not handed out in this epoch.
         """
         return _seen.debug(cast(PipelineCore[Any, Any], self), record, batch)
+
+    def compilations(self) -> Compilations:
+        """What was compiled for this pipeline: for `step` (which a `for` calls), `outputs`, `scan`
+        and `blocks`, when, for how long, and in what each program differs from one before.
+
+        After the third compilation of one entry point for the same reason there is a
+        `RecompilationWarning`, which says what mends it. Only what is compiled is noted, as words;
+        a program that an equal pipeline has left is found, and not compiled.
+        """
+        return Kept.beside(cast(Beside, self)).history.told()
 
     def checked(self: _Own) -> _Own:
         """This very pipeline, refusing at run time what cannot be known before.

@@ -51,6 +51,8 @@ from ._static._reader import Watch as Watch
 from ._summary._found import Holding as Holding
 from ._summary._found import Holdings as Holdings
 from ._summary._found import summary_of as summary_of
+from ._tables import html_table as html_table
+from ._tables import text_table as text_table
 from ._text import listed as listed
 from ._text import near as near
 from ._text import of_type as of_type

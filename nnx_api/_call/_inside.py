@@ -77,7 +77,7 @@ def _of_function(function: types.FunctionType) -> Iterator[Step]:
     names = code.co_varnames[: code.co_argcount]
     for name, x in zip(names[len(names) - len(defaults) :], defaults, strict=True):
         yield Step(f" {name}", "the default of an argument", x)
-    own = _is_of_a_user(str(function.__module__))
+    own = is_of_a_user(str(function.__module__))
     for name in sorted(_names(code) & function.__globals__.keys()) if own else ():
         yield Step(f" {name}", "a global of its module", function.__globals__[name], True)
     yield from (Step(f".{n}", "held by a function", x, True) for n, x in vars(function).items())
@@ -94,7 +94,7 @@ def _of_object(value: object) -> Iterator[Step]:
     for name, x in own.items():
         yield Step(f".{name}", how, x)
     for kind in type(value).__mro__:
-        if _is_of_a_user(kind.__module__):
+        if is_of_a_user(kind.__module__):
             for name, x in vars(kind).items():
                 if name not in own and not name.startswith("__"):
                     yield Step(f".{name}", "an attribute of its class", x, True)
@@ -121,7 +121,8 @@ def _slots(value: object) -> Iterator[tuple[str, object]]:
                     continue
 
 
-def _is_of_a_user(module: str) -> bool:
+def is_of_a_user(module: str) -> bool:
+    """Whether a module of this name is a user's own, and of no library."""
     return module.partition(".")[0] not in _LIBRARIES
 
 

@@ -6,6 +6,7 @@ key, which holds neither data nor parameters nor functions alive. What they comp
 A checked program also computes whether what its functions check at run time holds.
 """
 
+import time
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias
@@ -39,6 +40,7 @@ class Program:
     ):
         self.parts, self.key, self.fn, self.static = parts, key, fn, static
         self.has_run = False  # and so was looked through
+        self.traced_at: float | None = None  # until what was compiled is noted
         self._compiled = compiled
         self._handle = _Handle(key, weakref.ref(self))
 
@@ -78,6 +80,7 @@ def _run(handle: _Handle, values: Values, args: Args) -> tuple[Any, Changed]:
     program = handle.program()
     if program is None:
         raise RuntimeError("A program was traced after its end.")
+    program.traced_at = time.perf_counter()
     modules = program.parts.together(values)
     output = program.fn(modules, *args, *program.static)
     return output, program.parts.changes(modules, values, "The pipeline")

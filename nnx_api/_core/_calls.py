@@ -6,7 +6,8 @@ Variable is traced, the same functions run in that trace. What they compute is i
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -20,10 +21,12 @@ import dagrax.pure as dp
 from dagrax.pure import internal
 
 from .._call._foreign import refuse_foreign
+from .._call._history import History
 from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan
 from .._call._programs import Program, refuse_found
 from . import _traced
+from ._described import described
 from ._fed import check_open, feed_of
 from ._kept import Kept
 from ._module import PipelineCore, before_the_end, checked_position
@@ -147,7 +150,7 @@ def outputs(
                 plan.program(_traced.outputs_fed, nodes),
                 (chunk.fed, feed.index(index)),
             )
-        taps, _ = run(kept, plan, program, values, given, pipeline, pipeline)
+        taps, _ = run(*(kept, plan, program, values, given, pipeline, pipeline), entry="outputs")
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
 
 
@@ -201,13 +204,39 @@ def run(
     args: tuple[PyTree, ...],
     modules: PyTree,
     pipeline: PipelineCore[Any, Any],
-    step_fn: object = None,
+    step_fn: Callable[..., PyTree] | None = None,
+    *,
+    entry: str = "step",
 ) -> tuple[Any, Changed]:
-    """What a program returns, and what it has set, by a thread that owns the pipeline meanwhile."""
+    """What a program returns, and what it has set, by a thread that owns the pipeline meanwhile.
+
+    `entry` is the method that was called, to say for what something was compiled.
+    """
+    is_new = not program.has_run
     with owned(kept):
-        if program.has_run:
-            return program(values, *args)
-        return plan.first_run(modules, program, values, *args, places=_places(pipeline, step_fn))
+        if is_new:
+            places = _places(pipeline, step_fn)
+            result = plan.first_run(modules, program, values, *args, places=places)
+        else:
+            result = program(values, *args)
+    if is_new or program.traced_at is not None:
+        _note(kept.history, entry, program, args, modules, pipeline, step_fn)
+    return result
+
+
+def _note(
+    history: History,
+    entry: str,
+    program: Program,
+    args: tuple[PyTree, ...],
+    modules: PyTree,
+    pipeline: PipelineCore[Any, Any],
+    step_fn: Callable[..., PyTree] | None,
+) -> None:
+    began, program.traced_at = program.traced_at, None
+    seconds = None if began is None else time.perf_counter() - began
+    others = (*modules[1], *modules[2]) if isinstance(modules, tuple) else ()
+    history.note(entry, described(pipeline, others, step_fn, program, args), seconds)
 
 
 @contextmanager

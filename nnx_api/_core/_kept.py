@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from .._call._history import History
 from .._call._parts import Parts
 from .._call._plan import Plan, Reading
 from .._call._programs import Private
@@ -52,6 +53,7 @@ class Kept:
         self.owner: int | None = None
         self.is_copy = False  # put together by JAX: nobody else sees what it sets
         self.private = Private()
+        self.history = History()
         self.plan: tuple[Plan, internal.Batching] | None = None
         self.place: tuple[jax.Array, dp.Cursor] | None = None
         self.is_settled = False  # whether no other than the pipeline has set that place

@@ -52,7 +52,7 @@ class Loop:
         *,
         again: bool = False,
     ):
-        self._again = again
+        self._name, self._again = name, again
         self._carries = init_carry is not None
         names = [type(module).__name__ for module in (*modules, *shared)]
         self._step = internal.step_function(
@@ -126,6 +126,7 @@ class Loop:
             result = run(
                 *(kept, planned.plan, program, values, given, everything, everything[0]),
                 step_fn=self._step_fn,
+                entry=self._name,
             )
             if is_new:
                 reading.settle()
