@@ -4,7 +4,8 @@ The position is the pipeline's own; an iterator only knows in which epoch it beg
 steps it has left.
 """
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sized
 from typing import Any, Generic, TypeVar
 
 import dagrax.pure as dp
@@ -15,6 +16,7 @@ from ._core._identity import digests, refuse_another
 from ._core._kept import Kept
 from ._core._module import PipelineCore
 from ._core._scan import Loop
+from ._progress import Progress
 
 Batch = TypeVar("Batch")
 Results = TypeVar("Results")
@@ -47,10 +49,14 @@ class EpochIterator(Generic[Batch]):
             self._epoch = -1  # an iterator that has ended stays ended
             raise
 
+    def __len__(self) -> int:
+        """The batches that are left. **Errors:** TypeError where its source does not say."""
+        batching = _known(_calls.batching(self._pipeline))
+        epoch, offset = batching.settle(*self._pipeline.cursor).as_ints()
+        return batching.steps_left(offset) if epoch == self._epoch else 0
+
     def __length_hint__(self) -> int:
-        epoch, offset = _calls.settled(self._pipeline).as_ints()
-        left = _calls.batching(self._pipeline).steps_left(offset)
-        return left if epoch == self._epoch else 0
+        return _hint(self)
 
     def get_state(self) -> dict[str, int | str]:
         """The position, and digests of source, order, seed and graph: a small JSON dict."""
@@ -88,8 +94,9 @@ class BlockIterator(Generic[Results]):
     The position is the pipeline's own: breaking off leaves it behind the last block handed out.
     """
 
-    def __init__(self, loop: Loop, every: int, length: int | None):
+    def __init__(self, loop: Loop, every: int, length: int | None, *, progress: bool = False):
         self._loop, self._every, self._left = loop, every, length
+        self._progress = Progress() if progress else None
         batching, at = _calls.batching(loop.pipeline), loop.pipeline.cursor
         batching.in_scan(at)  # that its batches are of one shape is judged before any of them runs
         self._epoch = -1 if length is not None else batching.settle(*at).as_ints()[0]
@@ -98,6 +105,18 @@ class BlockIterator(Generic[Results]):
         return self
 
     def __next__(self) -> Results:
+        if self._progress is None:
+            return self._run()
+        self._progress.begin(self, operator.length_hint(self) or None)
+        try:
+            results = self._run()
+        except BaseException:
+            self._progress.end()
+            raise
+        self._progress.turn()
+        return results
+
+    def _run(self) -> Results:
         with Kept.beside(self._loop.pipeline).lock:
             try:
                 results: Results = self._loop.run(self._steps)
@@ -108,10 +127,17 @@ class BlockIterator(Generic[Results]):
                 self._left -= min(self._every, self._left)
             return results
 
-    def __length_hint__(self) -> int:
+    def __len__(self) -> int:
+        """The blocks that are left. **Errors:** TypeError where the source does not say."""
         pipeline = self._loop.pipeline
-        left = self._steps_left(_calls.batching(pipeline), pipeline.cursor)
+        batching = _calls.batching(pipeline)
+        left = self._steps_left(
+            batching if self._left is not None else _known(batching), pipeline.cursor
+        )
         return -(-left // self._every)
+
+    def __length_hint__(self) -> int:
+        return _hint(self)
 
     def _steps(self, batching: internal.Batching, at: dp.Cursor) -> int:
         left = self._steps_left(batching, at)
@@ -124,3 +150,19 @@ class BlockIterator(Generic[Results]):
             return self._left
         epoch, offset = batching.settle(*at).as_ints()
         return batching.steps_left(offset) if epoch == self._epoch else 0
+
+
+def _hint(loop: Sized) -> int:
+    try:
+        return len(loop)
+    except TypeError:
+        return 0
+
+
+def _known(batching: internal.Batching) -> internal.Batching:
+    if batching.records == internal.UNKNOWN:
+        raise TypeError(
+            "How many batches are left is not known: the source is iterated over, and does not say "
+            "how many records it has until it has ended once."
+        )
+    return batching

@@ -106,7 +106,12 @@ class Loops(Generic[Out]):
 
     @overload
     def blocks(
-        self, step_fn: Callable[[Out], _Y], *, every: int, length: int | None = ...
+        self,
+        step_fn: Callable[[Out], _Y],
+        *,
+        every: int,
+        length: int | None = ...,
+        progress: bool = ...,
     ) -> BlockIterator[_Y]: ...
     @overload
     def blocks(
@@ -115,6 +120,7 @@ class Loops(Generic[Out]):
         *,
         every: int,
         length: int | None = ...,
+        progress: bool = ...,
         modules: tuple[*_Modules],
     ) -> BlockIterator[_Y]: ...
     @overload
@@ -124,6 +130,7 @@ class Loops(Generic[Out]):
         *,
         every: int,
         length: int | None = ...,
+        progress: bool = ...,
         init_carry: _Carry,
     ) -> BlockIterator[tuple[_Carry, _Y]]: ...
     @overload
@@ -133,6 +140,7 @@ class Loops(Generic[Out]):
         *,
         every: int,
         length: int | None = ...,
+        progress: bool = ...,
         modules: tuple[*_Modules],
         init_carry: _Carry,
     ) -> BlockIterator[tuple[_Carry, _Y]]: ...
@@ -143,6 +151,7 @@ class Loops(Generic[Out]):
         *,
         every: int,
         length: int | None = ...,
+        progress: bool = ...,
         modules: tuple[Any, ...] = ...,
         shared: tuple[Any, ...],
     ) -> BlockIterator[_Y]: ...
@@ -153,6 +162,7 @@ class Loops(Generic[Out]):
         *,
         every: int,
         length: int | None = ...,
+        progress: bool = ...,
         modules: tuple[Any, ...] = ...,
         shared: tuple[Any, ...],
         init_carry: _Carry,
@@ -166,6 +176,7 @@ class Loops(Generic[Out]):
         modules: tuple[Any, ...] = (),
         shared: tuple[Any, ...] = (),
         init_carry: Any = None,
+        progress: bool = False,
     ) -> BlockIterator[Any]:
         """A `scan` in blocks: an iterator, each turn of which runs at most `every` steps as one
         program and gives their `ys`, or `(carry, ys)`.
@@ -173,13 +184,16 @@ class Loops(Generic[Out]):
         Modules and position are those behind the block when it is given: log, evaluate, save or
         stop there. What is changed there, the next block sees; the carry is handed on. Without a
         `length` it goes to the end of the epoch. At most two programs are compiled, for full blocks
-        and for a shorter last one. The other arguments are those of `scan`.
+        and for a shorter last one. With `progress` a bar of tqdm's shows how far it is, where there
+        is a terminal or a notebook. The other arguments are those of `scan`.
 
-        **Errors:** those of `scan`; TypeError for an `every` that is no int, ValueError for one
-        below 1.
+        **Errors:** those of `scan`; ImportError for `progress` without tqdm; TypeError for an
+        `every` that is no int, ValueError for one below 1.
         """
         pipeline = cast(PipelineCore[Any, Out], self)
         _check_every(every)
+        if not isinstance(progress, bool):
+            raise TypeError(internal.valued("progress", progress, "True or False."))
         if length is None:
             check_known(pipeline.cursor, "blocks(step_fn, every=…")
         else:
@@ -187,7 +201,7 @@ class Loops(Generic[Out]):
         check_modules("modules", modules)
         check_modules("shared", shared)
         loop = Loop("blocks", pipeline, step_fn, modules, shared, init_carry, again=True)
-        return BlockIterator(loop, int(every), length)
+        return BlockIterator(loop, int(every), length, progress=progress)
 
 
 def _check_every(every: object) -> None:

@@ -78,10 +78,10 @@ def epoch(
 ) -> Iterator[tuple[Cursor, _Out]]:
     """Every `step` from the cursor to the end of its epoch, for a Python loop.
 
-    An iterator over `(cursor behind the batch, output of the sink)`, which tells by
-    `operator.length_hint` how many are left. The position goes to the device once, and moves on
-    there. A short last batch under `"partial"` costs a compilation of its own. **Errors:** those of
-    `step`; TypeError for a cursor inside a trace.
+    An iterator over `(cursor behind the batch, output of the sink)`, whose `len` is the number that
+    is left. The position goes to the device once, and moves on there. A short last batch under
+    `"partial"` costs a compilation of its own. **Errors:** those of `step`; TypeError for a cursor
+    inside a trace.
     """
     check_given(pipeline, stream, cursor, key)
     if cursor.is_traced:
@@ -116,6 +116,9 @@ class _Epoch(Generic[_Out]):
         self._at, output = _advanced(pipeline, stream, *self._at.as_ints(), key)
         self._left -= 1
         return self._at, output
+
+    def __len__(self) -> int:
+        return self._left
 
     def __length_hint__(self) -> int:
         return self._left

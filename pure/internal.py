@@ -19,6 +19,7 @@ from ._flow._fed import at as at
 from ._flow._fed import handed as handed
 from ._flow._fed import looped as looped
 from ._flow._fed import place_words as place_words
+from ._flow._host_source import UNKNOWN as UNKNOWN
 from ._flow._host_source import Ended as Ended
 from ._flow._host_source import mend_to_host_source as mend_to_host_source
 from ._flow._hosted import Handle as Handle
@@ -66,6 +67,7 @@ from .host._arrays import key_kinds as key_kinds
 from .host._arrays import leaves_of as leaves_of
 from .host._arrays import named as named
 from .host._arrays import refilled as refilled
+from .host._engines import engine as engine
 from .host._feed import Feed as Feed
 from .host._loops import joined as joined
 from .host._resumable import Whole as Whole

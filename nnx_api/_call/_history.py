@@ -97,9 +97,15 @@ class Compilations:
         return "; ".join(parts) + "."
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = [("entry point", "at", "seconds", "what differs from the program before")]
+        rows: list[tuple[str, ...]] = [
+            ("entry point", "at", "seconds", "what differs from the program before")
+        ]
         for event in self.events:
-            first = (event.entry, f"{event.when:%H:%M:%S}", f"{event.seconds:.2f}")
+            first: tuple[str, str, str] = (
+                event.entry,
+                f"{event.when:%H:%M:%S}",
+                f"{event.seconds:.2f}",
+            )
             for line in _lines(event.changes):
                 rows.append((*first, line))
                 first = ("", "", "")

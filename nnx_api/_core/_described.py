@@ -4,7 +4,7 @@ Looked for only when something was compiled. Names are those that a user would t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax

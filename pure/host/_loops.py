@@ -131,6 +131,9 @@ class _Epoch(Generic[_Out]):
         self._left -= 1
         return after, output
 
+    def __len__(self) -> int:
+        return self._left
+
     def __length_hint__(self) -> int:
         return self._left
 
