@@ -6,6 +6,8 @@ newest = $(shell for p in $(1); do \
 PYTHON = $(call newest,python3 python3.14 python3.13 python3.12 python3.11)
 # The oldest releases have no wheels for the newest Python.
 PYTHON_LOWEST = $(call newest,python3.11 python3.12 python3)
+# Not every peer has a release for the newest Python, and datarax none for 3.11.
+PYTHON_BENCH = $(call newest,python3.13 python3.12 python3)
 
 BIN := .venv/bin
 LINKS := src/dagrax/pure src/dagrax/nnx_api
@@ -61,8 +63,8 @@ clean: ## remove environments, builds and caches
 	@touch $@
 
 .venv-bench/installed: pyproject.toml | $(LINKS)
-	$(call require,$(PYTHON))
-	$(PYTHON) -m venv .venv-bench
+	$(call require,$(PYTHON_BENCH))
+	$(PYTHON_BENCH) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --editable '.[peers]'
 	@touch $@
 

@@ -26,6 +26,7 @@ WAVES, TOKENS, LABELS, FEATURES = (64, 16_000), (256, 512), (256, 16), (4096, 64
 MEAN, STD = np.array([0.4, 0.5, 0.6], np.float32), np.array([0.2, 0.3, 0.2], np.float32)
 Function = Callable[..., Any]
 part = functools.partial
+PEERS = ("dm-pix", "augmax", "albumentations", "kornia", "torch", "opencv-python-headless")
 PIX, AUGMAX = on_cpus.installed("dm_pix"), on_cpus.installed("augmax")
 
 
@@ -362,7 +363,7 @@ def beside_cpus(report: Report) -> None:
 
 
 def main() -> None:
-    report = Report("operators", str(__doc__), rounds=15)
+    report = Report("operators", str(__doc__), rounds=15, peers=PEERS)
     report.say(str(__doc__))
     for title, rows in {
         "Colour": colour(),

@@ -3,9 +3,9 @@
 Images of 32x32x3 uint8 in ten `.npy` shards (`--gigabytes`, 1 by default), shuffled, in batches of
 256: an epoch's first batches through a step of about `--milliseconds` of matrix products. Time and
 CPU time are those of the whole process, over those of the same steps on one batch that is at hand
-(compute alone). Others read the very files by their own means: `io_callback` in a `lax.scan`, and
-grain, tf.data and torch in a `for`, of those that are installed (datarax 0.1.4 reads arrays in
-memory alone). Last, the anonymous memory that loops over files hold beside the files.
+(compute alone). Others read the very files by their own means: `io_callback` in a
+`lax.scan`, and datarax, grain, tf.data and torch in a `for`, of those that are installed. Last, the
+anonymous memory that loops over files hold beside the files.
 """
 
 import importlib.util
@@ -144,6 +144,8 @@ def peers(folder: Path, records: int) -> dict[str, Callable[[], Iterable[Any]]]:
             return record(int(index))
 
     found: dict[str, Callable[[], Iterable[Any]]] = {}
+    if _is_installed("datarax"):
+        found["datarax (one file, in order), for"] = _of_datarax(folder, shards)
     if _is_installed("grain"):
         import grain
 
@@ -183,6 +185,22 @@ def peers(folder: Path, records: int) -> dict[str, Callable[[], Iterable[Any]]]:
     return found
 
 
+def _of_datarax(folder: Path, shards: list[np.ndarray]) -> Callable[[], Iterable[Any]]:
+    import datarax
+    from datarax.sources import StreamingDiskSource, StreamingDiskSourceConfig
+
+    whole = folder / "whole" / "0.npy"  # it reads one file
+    whole.parent.mkdir(exist_ok=True)
+    shape = (sum(map(len, shards)), *shards[0].shape[1:])
+    file = np.lib.format.open_memmap(whole, "w+", shards[0].dtype, shape)
+    np.concatenate(shards, out=file)
+    source = StreamingDiskSource(StreamingDiskSourceConfig(path=str(whole), feature_key="image"))
+    pipeline = datarax.Pipeline(
+        source=source, stages=[], batch_size=BATCH, rngs=nnx.Rngs(0), num_epochs=None
+    )
+    return lambda: (batch["image"] for batch in pipeline)
+
+
 def _is_installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
@@ -212,7 +230,13 @@ def anonymous() -> float:
 
 def main() -> None:
     report = Report(
-        "out_of_core", str(__doc__), rounds=5, gigabytes=1.0, milliseconds=1.5, steps=200
+        "out_of_core",
+        str(__doc__),
+        rounds=5,
+        peers=["datarax", "grain", "tensorflow", "tensorflow-cpu", "torch"],
+        gigabytes=1.0,
+        milliseconds=1.5,
+        steps=200,
     )
     report.say(str(__doc__))
     options = report.options

@@ -6,6 +6,7 @@ measured goes into a report, and beside a figure the bound that dagrax sets itse
 
 import argparse
 import dataclasses
+import importlib.metadata
 import json
 import os
 import platform
@@ -52,12 +53,25 @@ def medians(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dic
     return {name: seconds.median for name, seconds in measure(contestants, rounds).items()}
 
 
-def machine() -> str:
-    """The machine in general terms, for the head of a table."""
+def machine(peers: Sequence[str] = ()) -> str:
+    """The machine in general terms, and versions, for the head of a table."""
     return (
         f"{os.cpu_count()} CPU cores ({platform.machine()}), {jax.default_backend()} backend, "
-        f"jax {jax.__version__}, Python {platform.python_version()}"
+        f"Python {platform.python_version()}, {versions(['jax', 'flax', *peers])}"
     )
+
+
+def versions(names: Sequence[str]) -> str:
+    """Those of the named packages that are installed."""
+    found = {name: _version(name) for name in names}
+    return ", ".join(f"{name} {version}" for name, version in found.items() if version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def peak_megabytes(script: str, *arguments: str) -> float:
@@ -86,7 +100,7 @@ class Bound:
 class Report:
     """The tables of one script: printed as Markdown, and saved as JSON if asked."""
 
-    def __init__(self, name: str, doc: str, rounds: int, **more: Any):
+    def __init__(self, name: str, doc: str, rounds: int, peers: Sequence[str] = (), **more: Any):
         parser = argparse.ArgumentParser(
             description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
         )
@@ -98,7 +112,8 @@ class Report:
         self.rounds: int = self.options.rounds
         self._name = name
         self._tables: list[dict[str, Any]] = []
-        self.say(headline({"machine": machine(), "rounds": self.rounds}))
+        self._machine = machine(peers)
+        self.say(headline({"machine": self._machine, "rounds": self.rounds}))
 
     def say(self, line: str) -> None:
         """A paragraph."""
@@ -125,7 +140,7 @@ class Report:
         """Write what was tabled so far, if `--save` asks for it."""
         if folder := self.options.save:
             folder.mkdir(parents=True, exist_ok=True)
-            content = {"machine": machine(), "rounds": self.rounds, "tables": self._tables}
+            content = {"machine": self._machine, "rounds": self.rounds, "tables": self._tables}
             (folder / f"{self._name}.json").write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -5,8 +5,10 @@ brings to [0, 1], the merge averages) into an MLP and a CNN; 64 tokens at batch 
 transformer. All train the same nnx model by the same optimizer, on a fresh order each epoch or in
 the order of the records. By hand: a jitted step in a Python loop, fused with the reading of the
 batch or after it; and `lax.scan`. Shuffled, both go over a permutation table; in order, by slices.
+Where datarax is installed, its `scan` over the same graph.
 """
 
+import importlib.util
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -248,6 +250,50 @@ def with_dagrax(task: Task, shuffle: bool) -> dict[str, Callable[[], Any]]:
     }
 
 
+# With datarax, whose nodes are modules: one that draws has its own stream.
+
+
+class Node(nnx.Module):
+    def __init__(self, fn: Callable[..., Batch]) -> None:
+        self.fn = fn
+
+    def __call__(self, *batches: Batch) -> Batch:
+        return self.fn(*batches)
+
+
+class DrawnFlip(nnx.Module):
+    def __init__(self) -> None:
+        self.rngs = nnx.Rngs(flip=0)
+
+    def __call__(self, batch: Batch) -> Batch:
+        return {**batch, "image": flipped(batch["image"], self.rngs.flip())}
+
+
+def with_datarax(task: Task, shuffle: bool) -> dict[str, Callable[[], Any]]:
+    if importlib.util.find_spec("datarax") is None:
+        return {}
+    import datarax
+    from datarax.sources import MemorySource as PeerSource
+    from datarax.sources import MemorySourceConfig as PeerConfig
+
+    data = jax.tree.map(jnp.asarray, task.data)
+    source = PeerSource(PeerConfig(shuffle=shuffle), data=data, rngs=nnx.Rngs(0))
+    pipeline = datarax.Pipeline.from_dag(
+        source=source,
+        nodes={
+            name: DrawnFlip() if isinstance(stage, Flip) else Node(stage)
+            for name, stage in task.nodes.items()
+        },
+        edges=task.edges,
+        sink=[*task.nodes][-1],
+        batch_size=task.batch_size,
+        rngs=nnx.Rngs(0),
+    )
+    model = task.model()
+    modules = model, nnx.Optimizer(model, TX, wrt=nnx.Param)
+    return {"datarax scan": lambda: pipeline.scan(train_step, length=task.steps, modules=modules)}
+
+
 def bounds(task: str, ours: float, fused: float, scanned: float) -> list[Bound]:
     """Of a `scan` against a loop of one jitted step, and against `lax.scan` by hand."""
     loop = {"MLP": 0.85, "CNN": 1.0}
@@ -258,10 +304,12 @@ def bounds(task: str, ours: float, fused: float, scanned: float) -> list[Bound]:
 
 
 def main() -> None:
-    report = Report("training", str(__doc__), rounds=9)
+    report = Report("training", str(__doc__), rounds=9, peers=["datarax"])
     report.say(str(__doc__))
     for (name, task), shuffle in itertools.product(TASKS.items(), (True, False)):
-        seconds = measure({**hand_made(task, shuffle), **with_dagrax(task, shuffle)}, report.rounds)
+        contestants = [make(task, shuffle) for make in (hand_made, with_dagrax, with_datarax)]
+        everyone = {name: run for own in contestants for name, run in own.items()}
+        seconds = measure(everyone, report.rounds)
         fused, scanned = (seconds[f"by hand, {x}"].median for x in ("one jitted step", "lax.scan"))
         report.table(
             f"{name}, {'shuffled' if shuffle else 'sequential'}: an epoch of {task.steps} steps",

@@ -1,4 +1,4 @@
-"""datarax: its Pipeline over its MemorySource, read by `for`, by `step()` and by `get_batch`."""
+"""datarax: its Pipeline over its MemorySource, read by `for` and by `step()`."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import workloads
 from datarax import Pipeline
 from datarax.operators import ElementOperator, ElementOperatorConfig
@@ -25,13 +24,8 @@ def contestants(workload: Workload, data: Arrays, shuffle: bool) -> Contestants:
     if workload.drawn or workload.kind == "graph":  # plain modules get no keys
         del stages["ElementOperator" if workload.kind == "graph" else "module"]
     few = {name: x[: workload.slow_records] for name, x in data.items()}
-    # A call of `step()` copies all the data, and a shuffled one permutes all of them.
-    loops: dict[str, tuple[Any, Arrays]] = {
-        "datarax `for`": (_by_for, few if shuffle else data),
-        "datarax `step()`": (_by_step, few),
-    }
-    if shuffle:
-        loops["datarax `get_batch`"] = (_by_get_batch, data)
+    # `step()` is not compiled.
+    loops = {"datarax `for`": (_by_for, data), "datarax `step()`": (_by_step, few)}
     return {
         name: {
             setting: partial(_epochs, workload, own, shuffle, stage, loop)
@@ -48,14 +42,10 @@ def _epochs(
     stage: Callable[[], nnx.Module],
     loop: Callable[[Pipeline], Epoch],
 ) -> Epoch:
-    config = MemorySourceConfig(shuffle=shuffle)
-    if loop is _by_get_batch:  # which gathers by NumPy
-        host = MemorySource(config, data=data, rngs=nnx.Rngs(0))
-        data = {name: x[: workload.batch] for name, x in data.items()}
-        loop = partial(_by_get_batch, host)
     on_device = jax.tree.map(jnp.asarray, data)
-    source = MemorySource(config, data=on_device, rngs=nnx.Rngs(0))
+    source = MemorySource(MemorySourceConfig(shuffle=shuffle), data=on_device, rngs=nnx.Rngs(0))
     settings: Any = {"source": source, "batch_size": workload.batch, "rngs": nnx.Rngs(0)}
+    settings["num_epochs"] = None  # one session, which goes on into the next epoch
     if workload.kind == "graph":
         nodes, edges, sink = workloads.graph(workload.layers)
         modules = {name: _Node(fn) for name, fn in nodes.items()}
@@ -64,10 +54,10 @@ def _epochs(
 
 
 def _by_for(pipeline: Pipeline) -> Epoch:
+    batches = iter(pipeline)
+
     def epoch() -> Iterator[Arrays]:
-        batches = iter(pipeline)
-        batches.set_state({**batches.get_state(), "position": 0})  # or a second epoch is empty
-        yield from batches
+        yield from itertools.islice(batches, len(pipeline.source) // pipeline.batch_size)
 
     return epoch
 
@@ -76,25 +66,6 @@ def _by_step(pipeline: Pipeline) -> Epoch:
     def epoch() -> Iterator[Arrays]:
         for _ in range(len(pipeline.source) // pipeline.batch_size):
             yield pipeline.step()
-
-    return epoch
-
-
-def _by_get_batch(source: MemorySource, pipeline: Pipeline) -> Epoch:
-    # The one way that visits every record of a shuffled epoch: its `for` permutes for each batch.
-    graphdef, state = nnx.split(pipeline)
-
-    @jax.jit
-    def through(state: Any, position: Any, batch: Arrays) -> Arrays:
-        stages = nnx.merge(graphdef, state)
-        stages._position[...] = position  # which the draws depend on
-        return stages(batch)
-
-    positions = itertools.count(0, pipeline.batch_size)
-
-    def epoch() -> Iterator[Arrays]:
-        for _ in range(len(source) // pipeline.batch_size):
-            yield through(state, np.int32(next(positions)), source.get_batch(pipeline.batch_size))
 
     return epoch
 

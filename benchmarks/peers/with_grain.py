@@ -8,13 +8,14 @@ from typing import Any
 import grain
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 from workloads import Arrays, Workload
 
 from peers import Contestants, Epoch
 
 
 def contestants(workload: Workload, data: Arrays, shuffle: bool) -> Contestants:
-    """Records or batches of ids; grain's own number of threads, two, or none."""
+    """Records or batches of ids; grain's own number of threads, two, none, or a process."""
     if workload.kind == "graph":
         return {}
     few = {name: x[: workload.slow_records] for name, x in data.items()}
@@ -27,6 +28,9 @@ def contestants(workload: Workload, data: Arrays, shuffle: bool) -> Contestants:
         "ids, batch, gather; 0 threads": (by_batch, grain.ReadOptions(num_threads=0)),
     }
     settings = {name: partial(_epochs, make, shuffle, read) for name, (make, read) in ways.items()}
+    settings["ids, batch, gather; mp_prefetch of 1"] = partial(
+        _by_process, by_batch, shuffle, len(few["id"]) // workload.batch
+    )
     return {"grain": settings}
 
 
@@ -41,6 +45,20 @@ def _epochs(make: Callable[..., Any], shuffle: bool, read: grain.ReadOptions) ->
         # An iterator of its own, or it would fetch for the next epoch while others are measured.
         dataset = make(next(seeds), shuffle).to_iter_dataset(read)
         for batch in dataset:
+            yield {name: jnp.asarray(x) for name, x in batch.items()}
+
+    return epoch
+
+
+def _by_process(make: Callable[..., Any], shuffle: bool, batches: int) -> Epoch:
+    """Another process, for all epochs: it takes seconds to start."""
+    flags.FLAGS.mark_as_parsed()  # which grain asks for
+    dataset = make(0, shuffle).repeat().to_iter_dataset(_threads(1))
+    workers = grain.multiprocessing.MultiprocessingOptions(num_workers=1)
+    iterator = iter(dataset.mp_prefetch(workers))
+
+    def epoch() -> Iterator[Arrays]:
+        for batch in itertools.islice(iterator, batches):
             yield {name: jnp.asarray(x) for name, x in batch.items()}
 
     return epoch

@@ -1,5 +1,6 @@
 """torch's DataLoader: records with the default collate, or whole batches by their ids."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from peers import Contestants, Epoch
 
 
 def contestants(workload: Workload, data: Arrays, shuffle: bool) -> Contestants:
-    """In this process or two others; by record or by batch; NumPy or dlpack on the way to JAX."""
+    """In this process, another or two; by record or by batch; NumPy or dlpack on the way to JAX."""
     if workload.kind == "graph":
         return {}
     few = {name: x[: workload.slow_records] for name, x in data.items()}
@@ -24,13 +25,35 @@ def contestants(workload: Workload, data: Arrays, shuffle: bool) -> Contestants:
         "records": (by_record, 0, _by_numpy),
         "batches": (by_batch, 0, _by_numpy),
         "batches; dlpack": (by_batch, 0, jax.dlpack.from_dlpack),
+        "batches, 1 worker": (by_batch, 1, _by_numpy),
         "batches, 2 workers": (by_batch, 2, _by_numpy),
     }
     settings = {
         name: partial(_epochs, make, shuffle, workers, to_jax)
         for name, (make, workers, to_jax) in ways.items()
     }
-    return {"torch DataLoader": settings}
+    tensors = {
+        "randperm, index_select, dlpack": partial(_of_tensors, workload, data, shuffle, False),
+        "randperm, index_select, NumPy": partial(_of_tensors, workload, data, shuffle, True),
+    }
+    return {"torch DataLoader": settings, "torch tensors on the device": tensors}
+
+
+def _of_tensors(workload: Workload, data: Arrays, shuffle: bool, by_numpy: bool) -> Epoch:
+    """All records as tensors on the device, indexed by torch; the work itself is jitted."""
+    held = {name: torch.from_numpy(x) for name, x in data.items()}
+    records, size = len(data["id"]), workload.batch
+    work, keys = jax.jit(workload.jax), itertools.count()
+    to_jax = _by_numpy if by_numpy else jax.dlpack.from_dlpack
+
+    def epoch() -> Iterator[Arrays]:
+        key = jax.random.key(next(keys))
+        order = torch.randperm(records) if shuffle else torch.arange(records)
+        for step, ids in enumerate(order.split(size)):
+            batch = {name: to_jax(x.index_select(0, ids)) for name, x in held.items()}
+            yield work(batch, jax.random.fold_in(key, step) if workload.drawn else key)
+
+    return epoch
 
 
 def _epochs(
