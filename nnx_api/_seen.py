@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 
 from ._core import _calls
+from ._core._as_pure import as_pure
 from ._core._facts import facts
 from ._core._module import PipelineCore
 
@@ -40,3 +41,11 @@ class Seen:
         that lists every field of every node that does not fit.
         """
         return _calls.survey(cast(PipelineCore[Any, Any], self)).outputs
+
+    def pure(self) -> tuple[dp.Pipeline[Any, Any], dp.Stream[Any], jax.Array | None]:
+        """Graph, stream and seed key as the pure core takes them, with the Variables of now, which
+        no call of theirs sets: `dagrax.pure.testing.check_invariance(*pipeline.pure())`.
+
+        **Errors:** ValueError for a pipeline with variants; take those of `unstack()`.
+        """
+        return as_pure(cast(PipelineCore[Any, Any], self))

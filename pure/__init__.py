@@ -11,6 +11,10 @@ the order in which they are best read: the graph, what flows through it, what a 
 the loops, the contracts, variants.
 """
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 # isort: off
 from . import ops as ops
 from ._graph._schedule import Schedule as Schedule
@@ -66,3 +70,13 @@ from ._summary._found import describe as describe
 from ._debug import debug as debug
 from ._debug import Debugged as Debugged
 from ._fingerprint import fingerprint as fingerprint
+
+if _TYPE_CHECKING:
+    from . import testing as testing
+
+
+def __getattr__(name: str) -> _ModuleType:
+    # Imported when it is used, for few programs do.
+    if name != "testing":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _import_module(f".{name}", __name__)
