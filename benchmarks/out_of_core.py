@@ -187,7 +187,10 @@ def peers(folder: Path, records: int) -> dict[str, Callable[[], Iterable[Any]]]:
 
 def _of_datarax(folder: Path, shards: list[np.ndarray]) -> Callable[[], Iterable[Any]]:
     import datarax
-    from datarax.sources import StreamingDiskSource, StreamingDiskSourceConfig
+    from datarax.sources.streaming_disk_source import (
+        StreamingDiskSource,
+        StreamingDiskSourceConfig,
+    )
 
     whole = folder / "whole" / "0.npy"  # it reads one file
     whole.parent.mkdir(exist_ok=True)
