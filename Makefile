@@ -14,7 +14,7 @@ LINKS := src/dagrax/pure src/dagrax/nnx_api
 BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-lowest check bench gallery build clean
+.PHONY: help demo test test-lowest check bench gallery notebook docs build clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -43,13 +43,19 @@ bench: .venv-bench/installed ## measure everything, beside peers and hand-writte
 gallery: .venv/installed ## draw docs/gallery.md: every operator on a photograph
 	$(BIN)/python tools/gallery.py
 
+notebook: .venv/installed-docs ## run docs/tour.ipynb and store what it puts out
+	$(BIN)/python tools/notebook.py
+
+docs: .venv/installed-docs ## build the pages as a site, in build/site; a warning fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 build: .venv/installed-dev ## make the sdist, the wheel from it, and look into both
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/python tools/check_dist.py dist
 
 clean: ## remove environments, builds and caches
-	rm -rf .venv .venv-bench .venv-lowest dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench .venv-lowest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed: pyproject.toml | $(LINKS)
@@ -60,6 +66,10 @@ clean: ## remove environments, builds and caches
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv-bench/installed: pyproject.toml | $(LINKS)

@@ -1,5 +1,6 @@
 """The examples and the snippets of the documentation run, and print what they promise."""
 
+import importlib.util
 import os
 import re
 import runpy
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests.plainly import FOUR_DEVICES
@@ -34,6 +36,7 @@ pure: flax was not imported
 """
 
 ON_FOUR_DEVICES = ("docs/scale.md",)
+OPTAX_PROMOTES = ("README.md", "docs/quickstart.md", "docs/recipes.md")  # dtypes, in itself
 
 # Under the rules of conftest.py, in a process that no test has brought flax into.
 STRICT = """
@@ -67,6 +70,18 @@ def snippets() -> list[tuple[str, str]]:
         for page in pages
         if (found := re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.M | re.S))
     ]
+
+
+def of_others() -> dict[str, str]:
+    """The programs of other libraries on the page for those who know them, by library."""
+    text = (ROOT / "docs" / "coming_from.md").read_text()
+    programs = re.findall(r"^```py\n(.*?)^```$", text, re.M | re.S)
+    return {re.findall(r"tensorflow|torch|grain|datarax", code)[0]: code for code in programs}
+
+
+def promised(code: str) -> list[str]:
+    """What the comments behind calls of `print` say."""
+    return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.M)
 
 
 def test_cookbook(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +174,15 @@ def test_snippets(page: str, code: str, capsys: pytest.CaptureFixture[str]) -> N
     if page in ON_FOUR_DEVICES:
         printed = run("-c", FOUR_DEVICES + code)
     else:
-        exec(compile(code, page, "exec"), {"__name__": "snippets"})
+        with jax.numpy_dtype_promotion("standard" if page in OPTAX_PROMOTES else "strict"):
+            exec(compile(code, page, "exec"), {"__name__": "snippets"})
         printed = capsys.readouterr().out
-    expected = re.findall(r"^ *print\(.*\)  # (.*)$", code, re.M)
-    assert printed.splitlines() == expected
+    assert printed.splitlines() == promised(code)
+
+
+@pytest.mark.parametrize("library", of_others())
+def test_programs_of_other_libraries(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}")
+    code = of_others()[library]
+    assert run("-c", code).splitlines() == promised(code)
