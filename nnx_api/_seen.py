@@ -3,7 +3,9 @@
 A part of `Pipeline`. What is found stands in `_core`, how it is shown in `dagrax.pure`.
 """
 
-from typing import Any, cast
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import jax
 from jaxtyping import PyTree
@@ -14,6 +16,12 @@ from ._core import _calls
 from ._core._as_pure import as_pure
 from ._core._facts import facts
 from ._core._module import PipelineCore
+from ._core._seen import sheet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+else:
+    Figure: TypeAlias = object
 
 
 class Seen:
@@ -33,6 +41,24 @@ class Seen:
     def describe(self) -> str:
         """The text of `summary`: what each node reads, is, and puts out."""
         return str(facts(cast(PipelineCore[Any, Any], self)))
+
+    def show(
+        self,
+        n: int = 8,
+        *,
+        nodes: Sequence[str] | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> "Figure":
+        """A sheet of the next `n` records: the source and the output of each node side by side.
+
+        A matplotlib Figure, which a notebook shows; `nodes` are some by name, `path` saves it as
+        .png, .svg or .pdf. Images, with masks, boxes and keypoints over them, waves and series are
+        drawn, all else is written out: see `dagrax.pure.visual.show`. Nothing moves.
+
+        **Errors:** ImportError without matplotlib (`pip install "dagrax[show]"`), and those of
+        `outputs`.
+        """
+        return sheet(cast(PipelineCore[Any, Any], self), n, nodes, path)
 
     def check(self) -> dict[str, PyTree[jax.ShapeDtypeStruct]]:
         """The shapes and dtypes of every node's output, as `dagrax.pure.check` gives them.

@@ -24,7 +24,7 @@ from ._random._origin import Origin
 from ._tables import html_table, text_table
 from ._text import path_text, spec_text
 from .host._feed import Feed
-from .host._look import place_of, read_at
+from .host._look import ids_of, number, place_of, read_at
 
 _MOST = 8  # ids that are written out
 
@@ -185,12 +185,12 @@ def _told(
     run = pipeline.schedule.executed
     if key is None:
         check_no_draws(run, pipeline)
-    many, ids = len(origin.ids), _ids_of(origin)
+    many, ids = len(origin.ids), ids_of(origin)
     shown = slice(None) if row is None else slice(row, row + 1)
     given = _not_finite("source", (), batch, many, ids, shown)
     report = Debugged(
         epoch=int(np.asarray(origin.epochs)[0]),
-        offset=_number(np.asarray(origin.offset).tolist()),
+        offset=number(np.asarray(origin.offset).tolist()),
         records=tuple(ids[shown]),
         nodes=(NodeRun("source", "", (), (), _numbers(batch, many, shown)),),
         first=None,
@@ -288,15 +288,6 @@ def _numbers_of(field: str, leaf: PyTree, many: int, shown: slice) -> Numbers:
     size = max(seen.size, 1)
     nan, inf = (float(found.sum()) / size for found in (np.isnan(seen), np.isinf(seen)))
     return Numbers(field, spec_text(array), least, mean, most, nan, inf)
-
-
-def _ids_of(origin: Origin) -> list[int]:
-    return [_number(x) for x in np.asarray(origin.ids).tolist()]
-
-
-def _number(words: int | Sequence[int]) -> int:
-    # One word, or two of a source of 2**31 records and more.
-    return words if isinstance(words, int) else words[0] * 2**32 + words[1]
 
 
 def _cells(x: Numbers) -> tuple[str, ...]:

@@ -69,6 +69,9 @@ from .host._arrays import named as named
 from .host._arrays import refilled as refilled
 from .host._engines import engine as engine
 from .host._feed import Feed as Feed
+from .host._look import ids_of as ids_of
+from .host._look import joined_rows as joined_rows
+from .host._look import read_at as read_at
 from .host._loops import joined as joined
 from .host._resumable import Whole as Whole
 from .host._resumable import check_holder as check_holder
@@ -130,3 +133,4 @@ from .ops._sizes import size_of as size_of
 from .ops._targets import mask_of as mask_of
 from .ops._targets import picture_of as picture_of
 from .ops._whole import whole as whole
+from .visual._show import check_sheet as check_sheet

@@ -3,19 +3,25 @@
 A copy is run, so that what a stage sets is gone with it. What is told stands in `dagrax.pure`.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
-from dagrax.pure import internal
+from dagrax.pure import internal, visual
 
 from .._variants import unstacked
 from ._calls import owned, planned
 from ._fed import check_open, feed_of
 from ._kept import Kept
 from ._module import PipelineCore
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+else:
+    Figure: TypeAlias = object
 
 _Seen = TypeVar("_Seen")
 _Pipeline = PipelineCore[Any, Any]
@@ -32,6 +38,58 @@ def debug(pipeline: _Pipeline, record: int | None, batch: PyTree) -> dp.Debugged
         return internal.debugged(*given, record, batch, feed)
 
     return _seen(pipeline, see, asks=batch is None)
+
+
+class Records(NamedTuple):
+    """Some records as they go through a pipeline: batches by node, ids, and where they begin."""
+
+    nodes: dict[str, PyTree]
+    ids: list[int]
+    start: tuple[int, int]
+
+
+def records(pipeline: _Pipeline, n: int, nodes: Sequence[str] | None) -> Records:
+    """The next `n` records, or as many as there are in the batches that hold them, at the source
+    and behind each of the nodes; all that run, if none are named."""
+    if pipeline._variants:
+        parts = [records(one, n, nodes) for one in alone(pipeline)]
+        own_order = pipeline._variants[0]
+        named = {
+            name if name == "source" and not own_order else f"{name} [{index}]": batch
+            for index, part in enumerate(parts)
+            for name, batch in part.nodes.items()
+        }
+        return parts[0]._replace(nodes=named)
+
+    def see(copy: _Pipeline, feed: internal.Feed | None) -> Records:
+        graph, stream, key = copy._graph(), copy._stream(), copy._key()
+        names = graph.schedule.executed if nodes is None else nodes
+        start = place = stream.batching.settle(*pipeline.cursor.as_ints()).as_ints()
+        parts: list[dict[str, PyTree]] = []
+        ids: list[int] = []
+        while len(ids) < n:
+            batch, origin = internal.read_at(stream, place, feed)
+            taps = dp.outputs(graph, batch, names, key=key, origin=origin)
+            parts.append({"source": batch, **taps})
+            ids += internal.ids_of(origin)
+            place = stream.batching.after(*place, 1).as_ints()
+        return Records(internal.joined_rows(parts), ids, start)
+
+    return _seen(pipeline, see, asks=True)
+
+
+def sheet(
+    pipeline: _Pipeline,
+    n: int,
+    nodes: Sequence[str] | None,
+    path: str | os.PathLike[str] | None,
+) -> Figure:
+    """`dagrax.pure.visual.show` of the next records."""
+    internal.check_sheet(n, path)
+    found = records(pipeline, n, nodes)
+    epoch, offset = found.start
+    title = f"{min(n, len(found.ids))} records of epoch {epoch}, from offset {offset} on"
+    return visual.show(found.nodes, n, records=found.ids, title=title, path=path)
 
 
 def alone(pipeline: _Pipeline) -> list[_Pipeline]:

@@ -7,6 +7,7 @@ known here.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Array, PyTree, UInt32
 
@@ -92,3 +93,29 @@ def _batches(stream: Stream[Any], epoch: int, offset: int) -> Iterator[tuple[lis
 
 def _read(stream: Stream[Any], where: UInt32[Array, "2"], length: int) -> tuple[PyTree, Origin]:
     return stream.read(Cursor(where[0], where[1]), length)
+
+
+def joined_rows(parts: Sequence[dict[str, PyTree]]) -> dict[str, PyTree]:
+    """Batches as one, in NumPy's arrays; what has no rows is that of the first."""
+
+    def together(*leaves: Array | np.ndarray) -> np.ndarray:
+        plain = [np.asarray(_without_keys(x)) for x in leaves]
+        return np.concatenate(plain) if plain[0].ndim else plain[0]
+
+    return {name: jax.tree.map(together, *(part[name] for part in parts)) for name in parts[0]}
+
+
+def _without_keys(leaf: Array | np.ndarray) -> Array | np.ndarray:
+    if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key_data(leaf)
+    return leaf
+
+
+def ids_of(origin: Origin) -> list[int]:
+    """The ids of the records of a batch."""
+    return [number(x) for x in np.asarray(origin.ids).tolist()]
+
+
+def number(words: int | Sequence[int]) -> int:
+    """A number of one word, or of the two that a source of 2**31 records and more has."""
+    return words if isinstance(words, int) else words[0] * 2**32 + words[1]

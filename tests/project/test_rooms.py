@@ -40,6 +40,7 @@ ROOMS = (
         "host",
         "_debug",
         "testing",
+        "visual",
         "internal",
         "__init__",
     ),

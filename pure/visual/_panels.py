@@ -1,0 +1,188 @@
+"""What each field of some records is to the eye: an image, what lies over one, lines, or words.
+
+Told by dtype, shape and, where these leave it open, name; arrays are NumPy's, nothing is drawn.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Num
+
+from .._text import array_text
+
+Kind: TypeAlias = Literal["image", "mask", "boxes", "points", "lines", "words"]
+Pixels: TypeAlias = Num[np.ndarray, "..."]
+
+_CHANNELS = (1, 3, 4)
+_SHORTEST = 16  # floats that are a line, and no row of numbers
+_WIDEST = 8  # lines in one panel
+_MARKS = 24  # numbers of a row that are written out
+
+
+class Over(NamedTuple):
+    """What lies over an image: a mask, boxes or points, of each record."""
+
+    kind: Kind
+    field: str
+    arrays: np.ndarray
+
+
+class Panel(NamedTuple):
+    """A field of all records as it is drawn, or those of words together: `told` is what the eye
+    must know of it, `size` its height for a width of 1, or its most lines of words."""
+
+    kind: Kind
+    field: str
+    told: str
+    arrays: np.ndarray
+    words: Sequence[Sequence[str]] = ()
+    over: tuple[Over, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """The height of an image, for a width of 1."""
+        height, width = self.arrays.shape[1:3]
+        ratio: float = height / max(width, 1)
+        return ratio
+
+
+def panels(fields: Mapping[str, np.ndarray], many: int, rows: int) -> list[Panel]:
+    """The panels of the first so many records of a batch of `rows`, images first and words last.
+
+    `fields` are its arrays by the paths of their fields.
+    """
+    kinds = {field: _kind(field, x, rows) for field, x in fields.items()}
+    of = {kind: [field for field, k in kinds.items() if k == kind] for kind in set(kinds.values())}
+    found = [_image(field, fields[field][:many]) for field in of.get("image", ())]
+    words = of.get("words", [])
+    for kind in ("mask", "boxes", "points"):
+        for field in of.get(kind, ()):
+            over = Over(kind, field, fields[field][:many])
+            index = _under(over, found)
+            if index is not None:
+                found[index] = found[index]._replace(over=(*found[index].over, over))
+            elif kind == "mask":
+                found.append(_alone(over))
+            else:
+                words = [*words, field]
+    found += [_lines(field, fields[field][:many]) for field in of.get("lines", ())]
+    if words := sorted(words, key=_naturally):
+        said = [[_said(field, fields[field], row, rows) for field in words] for row in range(many)]
+        found.append(Panel("words", "", "", np.empty(0), said))
+    return found
+
+
+def _naturally(field: str) -> list[tuple[int, str]]:
+    # x_2 before x_10
+    parts = re.split(r"(\d+)", field)
+    return [(int(x), "") if x.isdigit() else (-1, x) for x in parts]
+
+
+def _kind(field: str, x: np.ndarray, rows: int) -> Kind:
+    name, shape = field.rpartition("/")[2].lower(), x.shape[1:]
+    if x.shape[:1] != (rows,):
+        return "words"
+    if len(shape) == 2 and shape[1] == 4 and "box" in name:
+        return "boxes"
+    if len(shape) == 2 and shape[1] == 2 and any(x in name for x in ("point", "landmark")):
+        return "points"
+    if min(shape, default=0) < 1 or x.dtype.kind not in "biufcV":
+        return "words"
+    whole = x.dtype.kind in "bui"
+    if len(shape) == 1:
+        wave = not whole or x.dtype == np.int16
+        return "lines" if wave and shape[0] >= _SHORTEST else "words"
+    named = any(x in name for x in ("mask", "seg"))
+    if whole and (named or (len(shape) == 2 and x.dtype != np.uint8)):
+        return "mask" if len(shape) in (2, 3) and min(shape[:2]) > 1 else "words"
+    if len(shape) == 2 and shape[1] <= _WIDEST < shape[0]:
+        return "lines"
+    return "image" if len(shape) in (2, 3, 4) and max(shape) > 1 else "words"
+
+
+def _under(over: Over, images: Sequence[Panel]) -> int | None:
+    # The image that it lies over: for a mask, the first of its size.
+    for index, panel in enumerate(images):
+        sized = panel.arrays.shape[1:3] == over.arrays.shape[1:3]
+        if panel.kind == "image" and (sized or over.kind != "mask"):
+            return index
+    return None
+
+
+def _image(field: str, x: np.ndarray) -> Panel:
+    told = [array_text(str(x.dtype), x.shape[1:])]
+    first = x.ndim > 3 and x.shape[-3] in _CHANNELS and x.shape[-1] not in _CHANNELS
+    if first:
+        x = np.moveaxis(x, -3, -1)
+        told.append("channels first")
+    if x.ndim == 5:  # several of each record: side by side
+        x = np.concatenate(list(np.moveaxis(x, 1, 0)), axis=2)
+        told.append("side by side")
+    if x.ndim == 4 and x.shape[3] not in (1, 3):
+        shown = 3 if x.shape[3] > 2 else 1
+        told.append(f"the first {shown} of {x.shape[3]} channels")
+        x = x[..., :shown]
+    x, note = _scaled(x[..., 0] if x.ndim == 4 and x.shape[3] == 1 else x)
+    return Panel("image", field, ", ".join([*told, *note]), x)
+
+
+def _scaled(x: np.ndarray) -> tuple[Pixels, list[str]]:
+    """Pixels from 0 to 1, and what was done for it."""
+    if x.dtype == np.uint8:
+        return x.astype(np.float32) / 255, []
+    x = np.abs(x) if x.dtype.kind == "c" else x.astype(np.float64)
+    finite = np.isfinite(x)
+    least, most = (float(f(x[finite])) if finite.any() else 0.0 for f in (np.min, np.max))
+    told = []
+    if least < -0.001 or most > 1.001:
+        told.append(f"{least:.3g} … {most:.3g} is drawn as 0 … 1")
+        x = (x - least) / ((most - least) or 1)
+    if not finite.all():
+        told.append(f"{_percent(1 - finite.mean())} is not finite: magenta")
+        x = np.where(finite, x, 0)
+        if x.ndim == 3:
+            x, finite = np.repeat(x[..., None], 3, axis=3), finite[..., None]
+        x[~finite.all(axis=-1)] = (1, 0, 1)
+    return np.clip(x, 0, 1), told
+
+
+def _alone(mask: Over) -> Panel:
+    told = array_text(str(mask.arrays.dtype), mask.arrays.shape[1:])
+    blank = np.ones(mask.arrays.shape[:3])
+    return Panel("image", mask.field, told, blank, over=(mask,))
+
+
+def _lines(field: str, x: np.ndarray) -> Panel:
+    told = [array_text(str(x.dtype), x.shape[1:])]
+    x = np.abs(x) if x.dtype.kind == "c" else x.astype(np.float64)
+    finite = np.isfinite(x)
+    if finite.any():
+        told.append(f"{x[finite].min():.3g} … {x[finite].max():.3g}")
+    if not finite.all():
+        told.append(f"{_percent(1 - finite.mean())} is not finite")
+        x = np.where(finite, x, np.nan)
+    return Panel("lines", field, ", ".join(told), x if x.ndim == 3 else x[..., None])
+
+
+def _percent(share: float) -> str:
+    return "<0.1 %" if share < 0.001 else f"{100 * share:.3g} %"
+
+
+def _said(field: str, x: np.ndarray, row: int, rows: int) -> str:
+    name = field or "value"
+    if x.shape[:1] != (rows,):
+        return f"{name} {array_text(str(x.dtype), x.shape)}, no rows of records"
+    one = x[row]
+    if one.size > 1 and one.ndim > 1:
+        numbers = f"{array_text(str(x.dtype), one.shape)} {_numbers(one.reshape(-1), 8)}"
+        return f"{name} {numbers}"
+    return f"{name} {_numbers(one.reshape(-1), _MARKS)}"
+
+
+def _numbers(row: np.ndarray, most: int) -> str:
+    kind = row.dtype.kind
+    some = row[:most].tolist() if kind in "biufc" else row[:most].astype(np.float64).tolist()
+    texts = [f"{x:.3g}" if isinstance(x, float | complex) else str(x) for x in some]
+    return " ".join(texts) + (f" … ({len(row)})" if len(row) > most else "")

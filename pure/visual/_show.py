@@ -1,0 +1,277 @@
+"""A sheet of records: a row for each, a column for the source and for each node.
+
+Everything has a place of its own in inches, so that nothing overlaps. What a field is to the eye is
+decided in `_panels`; where the arrays come from is not known here.
+"""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .._text import listed, of_type, path_text, valued
+from ..host._engines import engine
+from ._panels import Panel, panels
+
+if TYPE_CHECKING:  # which is imported when it is used
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+else:
+    Axes: TypeAlias = object
+    Figure: TypeAlias = object
+Style: TypeAlias = Any  # of a text, as matplotlib has it
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+_WIDE, _WIDER = 1.9, 2.6  # inches of a column with pictures, and of one of words
+_LEFT, _GAP, _MARGIN = 0.75, 0.18, 0.12
+_LINE, _NAME, _WORD = 0.125, 0.17, 0.059  # heights of lines of text, and the width of a letter
+_SPACE = 0.06  # below a panel
+_LINES = 0.75  # the height of a panel of lines
+_COLOURS = 10
+_MOST_WORDS = 24  # lines of one cell
+
+
+class _Column(NamedTuple):
+    name: str
+    panels: list[Panel]
+    width: float
+    words: list[list[str]]  # lines of each record, as they are broken
+    head: list[str]
+    notes: list[str]
+
+    def label(self, panel: Panel) -> float:
+        """The height of the name over a panel, where there are several."""
+        several = sum(panel.kind != "words" for panel in self.panels) > 1
+        return _LINE if several and panel.kind != "words" and panel.field else 0.0
+
+    def height(self, panel: Panel) -> float:
+        if panel.kind == "words":
+            return _LINE * max(map(len, self.words)) + _SPACE
+        drawn = _LINES
+        if panel.kind == "image":
+            drawn = float(np.clip(self.width * panel.ratio, 0.3, 1.5 * self.width))
+        return drawn + self.label(panel) + _SPACE
+
+
+def show(
+    nodes: Mapping[str, PyTree],
+    n: int = 8,
+    *,
+    records: Sequence[int] | None = None,
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """A sheet of the first `n` records of batches: one column a node, as a matplotlib Figure.
+
+    - `nodes`: the batches by the names of the columns, `{"source": batch, "flip": output}`, whose
+      leading axes are the same records.
+    - `records`: the ids that the rows are told by.
+    - `title`: a line above the sheet.
+    - `path`: where to save it, as .png, .svg or .pdf.
+
+    A field of 1 or 3 channels is an image; integers of its height and width, or what is named a
+    mask, lie over it, and so do `boxes` (x0, y0, x1, y1) and `keypoints` (x, y); waves and series
+    are lines, all else is written out. What is drawn otherwise than it is, floats beyond 0 … 1
+    say, is told in the title of its column. **Errors:** ImportError without matplotlib; ValueError
+    for no records, and for another suffix.
+    """
+    check_sheet(n, path)
+    if not isinstance(nodes, Mapping) or not nodes:
+        expected = 'a dict of batches by node: write {"source": batch, "flip": output}.'
+        raise TypeError(of_type("nodes", nodes, expected))
+    engine("matplotlib", "matplotlib", "show", "show")
+    from ._sheet import Sheet
+
+    arrays = {name: _fields(tree) for name, tree in nodes.items()}
+    rows = max((len(x) for x in next(iter(arrays.values())).values() if x.ndim), default=0)
+    many = min(n, rows)
+    if not many:
+        raise ValueError("There is no record to show: the first batch has none.")
+    columns = [_column(name, fields, many, rows) for name, fields in arrays.items()]
+    heights = [sum(map(column.height, column.panels)) for column in columns]
+    row = max(heights)
+    head = max(_NAME * len(column.head) + _LINE * len(column.notes) for column in columns) + 0.06
+    top = _MARGIN + (0.22 if title else 0)
+    names = [str(x) for x in (range(many) if records is None else records[:many])]
+    start = max(_LEFT, 0.09 * max(map(len, names)) + _GAP)
+    width = start + sum(column.width + _GAP for column in columns)
+    height = top + head + many * (row + _GAP) + _MARGIN
+    sheet = Sheet(width, height)
+    if title:
+        _text(sheet, _MARGIN, _MARGIN, title, size=9, color="0.3")
+    left = start
+    for column in columns:
+        _heading(sheet, column, left, top)
+        for index in range(many):
+            _cell(sheet, column, index, left, top + head + index * (row + _GAP))
+        left += column.width + _GAP
+    for index, name in enumerate(names):
+        y = top + head + index * (row + _GAP)
+        _text(sheet, _MARGIN, y, "record", size=6.5, color="0.4")
+        _text(sheet, _MARGIN, y + _LINE, name, size=8)
+    if path is not None:
+        sheet.savefig(os.fspath(path), dpi=150)
+    return sheet
+
+
+def check_sheet(n: object, path: object) -> None:
+    """Refuse what is no number of records, and no path. **Errors:** TypeError, ValueError."""
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise TypeError(valued("n", n, "an int, the number of records."))
+    if n < 1:
+        raise ValueError(f"n is {n}; expected at least 1, the number of records.")
+    if path is None:
+        return
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(valued("path", path, 'a path: write "records.png".'))
+    if os.path.splitext(os.fspath(path))[1].lower() not in _SUFFIXES:
+        raise ValueError(
+            f"path is {os.fspath(path)!r}; expected one that ends in {listed(_SUFFIXES)}."
+        )
+
+
+def _fields(tree: PyTree) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_text(path): _plain(x) for path, x in leaves}
+
+
+def _plain(x: object) -> np.ndarray:
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.extended):
+        x = jax.random.key_data(x)
+    array = np.asarray(x)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16 and its kin
+
+
+def _column(name: str, fields: Mapping[str, np.ndarray], many: int, rows: int) -> _Column:
+    found = panels({field: x if x.ndim else x[None] for field, x in fields.items()}, many, rows)
+    only_words = all(panel.kind == "words" for panel in found)
+    width = _WIDER if only_words else _WIDE
+    letters = int(width / _WORD)
+    words: list[list[str]] = [[] for _ in range(many)]
+    for panel in found:
+        words = _broken(panel.words, letters) if panel.words else words
+    notes = [
+        line
+        for panel in found
+        if panel.told
+        for line in textwrap.wrap(f"{panel.field or 'value'} {panel.told}", letters)
+    ]
+    parts = name.replace("_", "_ ").replace("/", "/ ")  # where a name may be broken
+    head = textwrap.wrap(parts, int(width / 0.09)) or [""]
+    head = [line.replace("_ ", "_").replace("/ ", "/") for line in head]
+    return _Column(name, found, width, words, head, notes)
+
+
+def _broken(said: Sequence[Sequence[str]], letters: int) -> list[list[str]]:
+    """What is said of each record, a text a field, in lines: short ones in columns."""
+    widths = [max(map(len, texts)) for texts in zip(*said, strict=True)]
+    short = [place for place, width in enumerate(widths) if 2 * width + 3 <= letters]
+    across = 1
+    if len(short) > 3:
+        across = (letters + 3) // (max(widths[place] for place in short) + 3)
+    down = -(-len(short) // across)
+    found = []
+    for texts in said:
+        width = max((widths[place] for place in short), default=0)
+        cells = [texts[place].ljust(width) for place in short]
+        lines = ["   ".join(cells[row::down]).rstrip() for row in range(down)]
+        for place, text in enumerate(texts):
+            if place not in short:
+                lines += textwrap.wrap(text, letters, subsequent_indent="  ")
+        if len(lines) > _MOST_WORDS:
+            more = f"… {len(lines) - _MOST_WORDS + 1} more lines"
+            lines = [*lines[: _MOST_WORDS - 1], more]
+        found.append(lines)
+    return found
+
+
+def _text(sheet: Figure, x: float, y: float, text: str, **style: Style) -> None:
+    width, height = sheet.get_size_inches()
+    # No letter of a name is an order to typeset mathematics.
+    sheet.text(x / width, 1 - y / height, text, va="top", ha="left", parse_math=False, **style)
+
+
+def _heading(sheet: Figure, column: _Column, x: float, y: float) -> None:
+    for line in column.head:
+        _text(sheet, x, y, line, size=9, weight="bold")
+        y += _NAME
+    for line in column.notes:
+        _text(sheet, x, y, line, size=7, family="monospace", color="0.4")
+        y += _LINE
+
+
+def _cell(sheet: Figure, column: _Column, row: int, x: float, y: float) -> None:
+    for panel in column.panels:
+        height = column.height(panel)
+        if panel.kind == "words":
+            for place, line in enumerate(column.words[row]):
+                _text(sheet, x, y + _LINE * place, line, size=7, family="monospace")
+        else:
+            if label := column.label(panel):
+                _text(sheet, x, y, panel.field, size=6.5, color="0.4")
+            _draw(_axes(sheet, x, y + label, column.width, height - label - _SPACE), panel, row)
+        y += height
+
+
+def _axes(sheet: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    across, down = sheet.get_size_inches()
+    place = (x / across, 1 - (y + height) / down, width / across, height / down)
+    axes = sheet.add_axes(place)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set(linewidth=0.5, color="0.7")
+    return axes
+
+
+def _draw(axes: Axes, panel: Panel, row: int) -> None:
+    if panel.kind == "lines":
+        axes.plot(panel.arrays[row], linewidth=0.7)
+        finite = panel.arrays[np.isfinite(panel.arrays)]
+        least, most = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+        room = 0.05 * ((most - least) or 1)
+        axes.set(xlim=(0, len(panel.arrays[row]) - 1), ylim=(least - room, most + room))
+        return
+    image = panel.arrays[row]
+    height, width = image.shape[:2]
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for over in panel.over:
+        _over(axes, over.kind, over.arrays[row])
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), anchor="NW")
+
+
+def _over(axes: Axes, kind: str, array: np.ndarray) -> None:
+    if kind == "mask":
+        axes.imshow(_coloured(array), interpolation="nearest")
+        return
+    for index, numbers in enumerate(array.astype(np.float64)):
+        colour = f"C{index % _COLOURS}"
+        if not np.isfinite(numbers).all():
+            continue
+        if kind == "points":
+            axes.plot(*numbers, "o", color=colour, markersize=3.5, markeredgecolor="white", mew=0.5)
+        elif (numbers[2:] > numbers[:2]).all():
+            # Pixel centres lie at whole numbers, and the far edges do not belong to the box.
+            x, y = numbers[:2] - 0.5
+            xs, ys = (x, *[numbers[2] - 0.5] * 2, x, x), (y, y, *[numbers[3] - 0.5] * 2, y)
+            axes.plot(xs, ys, color=colour, linewidth=1.3, clip_on=True)
+
+
+def _coloured(mask: np.ndarray) -> np.ndarray:
+    """Labels above 0 in colours through which the image is seen."""
+    import matplotlib
+
+    if mask.ndim == 3:
+        ranks = np.arange(1, mask.shape[2] + 1) if mask.shape[2] > 1 else np.ones(1, int)
+        mask = mask[..., 0] if mask.shape[2] == 1 else (mask.astype(bool) * ranks).max(axis=2)
+    labels = mask.astype(np.int64)
+    table = matplotlib.colormaps["tab10"](np.arange(_COLOURS))[:, :3]
+    pixels = np.zeros((*labels.shape, 4))
+    pixels[..., :3] = table[(labels - 1) % _COLOURS]
+    pixels[..., 3] = np.where(labels > 0, 0.55, 0)
+    return pixels

@@ -1,0 +1,216 @@
+"""A sheet of records shows each field as what it is, tells what it changed, and moves nothing."""
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dagrax.pure as dp
+from dagrax.nnx_api import HostSource, Pipeline
+from dagrax.pure import host, visual
+from dagrax.pure.visual._panels import panels
+from tests.nnx_zoo import linear
+from tests.zoo import Batch
+
+N = 3
+RNG = np.random.default_rng(0)
+IMAGE = RNG.random((N, 12, 16, 3), np.float32)
+
+
+def boxed(**more: Any) -> dict[str, Any]:
+    boxes = np.array([[[2, 1, 8, 6], [0, 0, 0, 0]]] * N, np.float32)
+    points = np.array([[[3, 4], [90, 2]]] * N, np.float32)  # one lies outside
+    mask = (IMAGE[..., 0] > 0.5).astype(np.int32)
+    return {"image": IMAGE, "boxes": boxes, "keypoints": points, "mask": mask, **more}
+
+
+SHEETS: dict[str, dict[str, Any]] = {
+    "images": {"source": boxed(label=np.arange(N)), "far": {"image": 300 * IMAGE - 7}},
+    "waves": {
+        "source": {
+            "wave": np.sin(np.arange(N * 400.0)).reshape(N, 400),
+            "pose": RNG.random((N, 40, 3)),
+        },
+        "a_node_with_a_name_that_is_far_too_long_for_one_line/and_its_chain": {"x": IMAGE[..., 0]},
+    },
+    "words": {"source": {f"column_{i}": 10.0**i * RNG.random(N) for i in range(20)}},
+    "tokens": {"source": {"tokens": np.arange(N * 200).reshape(N, 200)}, "one": np.arange(N)},
+    "unlike": {"source": IMAGE, "pooled": {"rows": np.ones((7, 2)), "mean": np.float32(1)}},
+}
+
+
+def boxes_of(sheet: Any) -> tuple[Any, list[tuple[str, Any]]]:
+    """What is drawn, by its place: words, and pictures."""
+    renderer = sheet.canvas.get_renderer()
+    words = [(text.get_text(), text.get_window_extent(renderer)) for text in sheet.texts]
+    pictures = [
+        (f"picture {i}", axes.get_window_extent(renderer)) for i, axes in enumerate(sheet.axes)
+    ]
+    return sheet.bbox, [*words, *pictures]
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_nothing_overlaps_and_nothing_is_cut_off(name: str) -> None:
+    sheet = visual.show(SHEETS[name], records=[5, 70, 2**40], title="three records of epoch 0")
+    whole, drawn = boxes_of(sheet)
+    outside = [
+        text
+        for text, box in drawn
+        if box.x0 < whole.x0 or box.y0 < whole.y0 or box.x1 > whole.x1 or box.y1 > whole.y1
+    ]
+    over = [
+        (one, other)
+        for (one, a), (other, b) in itertools.combinations(drawn, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2.5
+    ]
+    assert (outside, over) == ([], [])
+
+
+def kinds(**fields: np.ndarray) -> dict[str, str]:
+    return {panel.field: panel.kind for panel in panels(fields, 2, 2)}
+
+
+def test_a_field_is_taken_for_what_it_is() -> None:
+    pixels, floats = np.zeros((2, 8, 9, 3), np.uint8), np.zeros((2, 8, 9), np.float32)
+    assert kinds(photo=pixels, grey=floats) == {"photo": "image", "grey": "image"}
+    assert kinds(wave=np.zeros((2, 99)), pose=np.zeros((2, 30, 6))) == dict.fromkeys(
+        ("wave", "pose"), "lines"
+    )
+    assert kinds(
+        pcm=np.zeros((2, 99), np.int16), few=np.zeros((2, 4)), ids=np.zeros((2, 99), int)
+    ) == {
+        "pcm": "lines",
+        "": "words",
+    }
+    (alone,) = panels({"mask": np.zeros((2, 8, 9), bool)}, 2, 2)
+    assert (alone.kind, [x.field for x in alone.over]) == ("image", ["mask"])
+    found = panels(
+        {"image": pixels, "seg": np.zeros((2, 8, 9), int), "bboxes": np.zeros((2, 5, 4))}, 2, 2
+    )
+    assert [(x.field, [y.field for y in x.over]) for x in found] == [("image", ["seg", "bboxes"])]
+
+
+def test_what_is_drawn_otherwise_than_it_is_is_told() -> None:
+    holed = IMAGE.copy()
+    holed[0, 0, 0, 0] = np.nan
+    fields = {
+        "a": IMAGE * 4 - 2,
+        "b": np.moveaxis(IMAGE, 3, 1),
+        "c": holed,
+        "d": np.repeat(IMAGE, 3, axis=3),
+        "e": np.stack([IMAGE, IMAGE], axis=1),
+    }
+    a, b, c, d, e = panels(fields, N, N)
+    assert a.told == f"f32[12,16,3], {a_of(IMAGE.min())} … {a_of(IMAGE.max())} is drawn as 0 … 1"
+    assert (b.told, b.arrays.shape) == ("f32[3,12,16], channels first", IMAGE.shape)
+    assert c.told == "f32[12,16,3], <0.1 % is not finite: magenta"
+    assert c.arrays[0, 0, 0].tolist() == [1, 0, 1]
+    assert (d.told, d.arrays.shape) == ("f32[12,16,9], the first 3 of 9 channels", IMAGE.shape)
+    assert (e.told, e.arrays.shape) == ("f32[2,12,16,3], side by side", (N, 12, 32, 3))
+    np.testing.assert_allclose(b.arrays, IMAGE)
+
+
+def a_of(x: float) -> str:
+    return f"{4 * x - 2:.3g}"
+
+
+def half(batch: Batch) -> Batch:
+    return {**batch, "x": batch["x"] / 2}
+
+
+def said(sheet: Any) -> list[str]:
+    return [text.get_text() for text in sheet.texts]
+
+
+def test_the_next_records_are_shown_at_the_source_and_behind_each_node(tmp_path: Path) -> None:
+    pipeline = linear(half, half, size=10, batch_size=4, shuffle=True)
+    pipeline.step()
+    pipeline.step()
+    expected = np.asarray(pipeline.outputs("half")["half"]["x"])  # a short batch, and then epoch 1
+    sheet: Any = pipeline.show(3, path=tmp_path / "sheet.svg")
+    words = said(sheet)
+    title, *column = words[:4]
+    assert title == "3 records of epoch 0, from offset 8 on"
+    assert column == ["source", *(f"x {2 * x:.3g}" for x in expected)]
+    names = [word for word in words if word in ("source", "half", "half_1")]
+    assert names == ["source", "half", "half_1"]
+    assert f"x {expected[0]:.3g}" in words
+    assert words.count("record") == 3
+    assert (pipeline.cursor, (tmp_path / "sheet.svg").stat().st_size > 1000) == ((0, 8), True)
+    assert sheet._repr_png_().startswith(b"\x89PNG")
+    assert "source" in said(pipeline.show(1, nodes=["half_1"]))
+    assert "half" not in said(pipeline.show(1, nodes=["half_1"]))
+    assert "matplotlib.pyplot" not in sys.modules or not open_figures()
+
+
+def open_figures() -> list[int]:
+    pyplot: Any = sys.modules["matplotlib.pyplot"]
+    numbers: list[int] = pyplot.get_fignums()
+    return numbers
+
+
+def test_variants_stand_side_by_side() -> None:
+    one, other = linear(half, size=8), linear(half, size=8)
+    other.source = one.source
+    words = said(Pipeline.variants([one, other]).show(2))
+    assert [word for word in words if word.startswith(("source", "half"))] == [
+        *("source", "half [0]", "half [1]")
+    ]
+
+
+def test_a_source_that_is_read_on_the_host_is_shown_and_read_on(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(12.0, dtype=np.float32))
+    source: HostSource = HostSource(source=host.DiskSource({"x": tmp_path / "x.npy"}))
+    with Pipeline(source=source, batch_size=4) as pipeline:
+        assert {"x 0", "x 5"} <= set(said(pipeline.show(6)))
+        assert pipeline.step()["x"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "told"),
+    [
+        ({"n": 0}, ValueError, "n is 0; expected at least 1, the number of records."),
+        (
+            {"path": "sheet.gif"},
+            ValueError,
+            "path is 'sheet.gif'; expected one that ends in `.png`, `.svg`, `.pdf`.",
+        ),
+        (
+            {"nodes": ["halve"]},
+            ValueError,
+            "There is no node `halve`. Did you mean `half`?",
+        ),
+        (
+            {"nodes": "half"},
+            TypeError,
+            "nodes is the string 'half'; expected a list of names: ['half'].",
+        ),
+    ],
+    ids=["none", "suffix", "unknown node", "a string"],
+)
+def test_what_cannot_be_shown_is_refused(
+    given: dict[str, Any], kind: type[Exception], told: str
+) -> None:
+    with pytest.raises(kind) as error:
+        linear(half, size=8).show(**given)
+    assert str(error.value) == told
+
+
+def test_matplotlib_is_named_where_it_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError) as told:
+        visual.show({"source": IMAGE})
+    assert str(told.value) == (
+        'show needs the library matplotlib, which is not installed; run pip install "dagrax[show]".'
+    )
+
+
+def test_the_core_shows_arrays_by_node() -> None:
+    graph: dp.Pipeline = dp.Pipeline.linear({"log": jnp.log})
+    batch = jnp.asarray(IMAGE[..., 0])
+    sheet: Any = visual.show({"source": batch, **dp.outputs(graph, batch, ["log"])}, 2)
+    assert [len(sheet.axes), said(sheet)[0]] == [4, "source"]
