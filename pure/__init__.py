@@ -12,6 +12,7 @@ the loops, the contracts, variants.
 """
 
 from importlib import import_module as _import_module
+from importlib.metadata import version as _version
 from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -74,9 +75,13 @@ from ._fingerprint import fingerprint as fingerprint
 if _TYPE_CHECKING:
     from . import testing as testing
 
+    __version__: str
+else:  # or a type checker would take any name
 
-def __getattr__(name: str) -> _ModuleType:
-    # Imported when it is used, for few programs do.
-    if name != "testing":
+    def __getattr__(name: str) -> _ModuleType | str:
+        # What few programs use is looked up when it is used.
+        if name == "__version__":
+            return _version("dagrax")
+        if name == "testing":
+            return _import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _import_module(f".{name}", __name__)

@@ -7,8 +7,16 @@ from pathlib import Path
 
 PACKAGES = ("dagrax/pure", "dagrax/nnx_api")
 SDIST = (
-    *("pure", "nnx_api", "tests", "examples", "benchmarks", "typing_stubs", "tools"),
-    *("README.md", "CHANGELOG.md", "LICENSE", "Makefile", "pyproject.toml"),
+    *("pure", "nnx_api", "tests", "examples", "benchmarks", "docs", "typing_stubs", "tools"),
+    *(
+        "README.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "Makefile",
+        "pyproject.toml",
+    ),
 )
 
 

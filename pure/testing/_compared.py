@@ -3,7 +3,8 @@
 What the two are, and why they should be alike, is not known here.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,8 @@ def difference(one: PyTree, other: PyTree) -> Difference | None:
     Whole numbers and booleans are compared exactly, but that images of uint8 may be one apart.
     """
     (leaves, structure), (others, another) = map(jax.tree_util.tree_flatten_with_path, (one, other))
-    if structure != another:
+    expected: object = structure
+    if expected != another:
         return Difference("", None, spec_text(one), spec_text(other))
     for (path, x), (_, y) in zip(leaves, others, strict=True):
         if found := _difference(path_text(path) if path else "", numbers(x), numbers(y)):
@@ -61,12 +63,22 @@ def unequal(
         kind = np.complex128 if one.dtype.kind == "c" else np.float64
         x, y = one.astype(kind), other.astype(kind)
         finite = np.abs(y[np.isfinite(y)])
-        room = _ROUNDINGS * float(jnp.finfo(one.dtype).eps)
+        room = _ROUNDINGS * last_place(one.dtype)
         scale = float(finite.max()) if finite.size else 0.0
-        return ~np.isclose(x, y, rtol=room, atol=room * scale, equal_nan=True)
+        near: Shaped[np.ndarray, "..."] = np.isclose(
+            x, y, rtol=room, atol=room * scale, equal_nan=True
+        )
+        return ~near
     if one.dtype == np.uint8 and one.ndim >= 3:
         return np.abs(one.astype(np.int16) - other.astype(np.int16)) > 1
-    return one != other
+    apart: Shaped[np.ndarray, "..."] = one != other
+    return apart
+
+
+def last_place(dtype: Any) -> float:  # of NumPy, or of ml_dtypes
+    """The last place of a floating dtype, relative to 1."""
+    told: Callable[..., Any] = jnp.finfo
+    return float(told(dtype).eps)
 
 
 def _difference(

@@ -187,6 +187,6 @@ def _read_ends(stream: Stream[Any]) -> list[Seen]:
                 f"row {row} is the record {found[row]} in a program, but {known[row]} in NumPy; "
                 "write the order for both alike.",
             )
-        rows = {x.shape[0] for x in jax.tree.leaves(batch)}
-        seen.append(Seen(f"{name}, read", f"{counted(*rows, 'record')}"))
+        rows = int(jax.tree.leaves(batch)[0].shape[0])
+        seen.append(Seen(f"{name}, read", counted(rows, "record")))
     return seen

@@ -18,6 +18,7 @@ from .._graph._stage import type_name
 from .._loop import check_given
 from .._random._origin import Origin
 from .._text import listed, path_text, suggestion
+from ._compared import last_place
 from ._read import on_one_device, read, records, some
 from ._report import Report, Seen, fail, graph_name
 
@@ -139,7 +140,8 @@ class _Node:
         self, place: _Place, direction: _Numbers, slope: _Numbers
     ) -> tuple[float, float] | None:
         """The derivative along a direction and the difference, if no step agrees."""
-        derivative, seen = float((slope * direction).sum()), []
+        derivative = float((slope * direction).sum())
+        seen: list[float] = []
         for size in _STEPS:
             difference, noise = self._difference(place, direction, size)
             largest = max(abs(derivative), abs(difference))
@@ -163,7 +165,7 @@ class _Node:
         # What was moved indeed, behind the rounding of the array.
         moved_by = float(np.abs(moves[0] - moves[1]).sum() / np.abs(direction).sum())
         changes = [(x - y) * w for x, y, w in zip(*ends, self.weights, strict=True)]
-        eps = float(jnp.finfo(array.dtype).eps)
+        eps = last_place(array.dtype)
         rounding = 4 * eps * float(np.sqrt(sum(float((x**2).sum()) for x in self.here)))
         return sum(float(x.sum()) for x in changes) / moved_by, rounding / moved_by
 
@@ -211,7 +213,7 @@ def _is_floating(leaf: object) -> bool:
         isinstance(leaf, jax.Array | np.ndarray)
         and jnp.issubdtype(leaf.dtype, jnp.floating)
         and leaf.size > 0
-        and float(jnp.finfo(leaf.dtype).eps) < _COARSE
+        and last_place(leaf.dtype) < _COARSE
     )
 
 

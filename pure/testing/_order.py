@@ -224,9 +224,10 @@ def judge_visits(where: str, visits: Visits, positions: np.ndarray, size: int) -
             f"{size - 1}.",
         )
     columns = [np.asarray(x, np.int64) for x in visits if x is not None]
-    at, before = _first_again(np.stack(columns, axis=1))
-    if at is None:
+    again = _first_again(np.stack(columns, axis=1))
+    if again is None:
         return
+    at, before = again
     mend = "visit each once, or tell its times apart by `turns`"
     if visits.turns is not None:
         mend = f"there `turns` is {np.asarray(visits.turns)[at]} both times: count them"
@@ -240,11 +241,11 @@ def judge_visits(where: str, visits: Visits, positions: np.ndarray, size: int) -
     )
 
 
-def _first_again(rows: Int[np.ndarray, "rows columns"]) -> tuple[int | None, int]:
+def _first_again(rows: Int[np.ndarray, "rows columns"]) -> tuple[int, int] | None:
     _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     before = first[inverse.reshape(-1)]
     again = before != np.arange(len(rows))
-    return (int(again.argmax()), int(before[again.argmax()])) if again.any() else (None, 0)
+    return (int(again.argmax()), int(before[again.argmax()])) if again.any() else None
 
 
 def _judge_same(

@@ -51,11 +51,16 @@ def _here(leaf: PyTree) -> PyTree:
 def some(rows: Int[np.ndarray, "_"], batch: PyTree, origin: Origin) -> tuple[PyTree, Origin]:
     """These rows of a batch, as a batch. By NumPy, which compiles nothing for it."""
 
-    def of(x: Numbers | None) -> Numbers | None:
-        return None if x is None else jnp.asarray(np.asarray(x)[rows])
+    def of(x: Numbers) -> Numbers:
+        return jnp.asarray(np.asarray(x)[rows])
 
+    turn, own = origin.turn, origin.own
     origin = dataclasses.replace(
-        origin, ids=of(origin.ids), lap=of(origin.lap), turn=of(origin.turn), own=of(origin.own)
+        origin,
+        ids=of(origin.ids),
+        lap=of(origin.lap),
+        turn=None if turn is None else of(turn),
+        own=None if own is None else of(own),
     )
     chosen = jax.tree.map(
         lambda x: x[rows] if is_key(x) else jnp.asarray(np.asarray(x)[rows]), batch

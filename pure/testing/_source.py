@@ -149,7 +149,8 @@ def _each(told: str, ask: _Ask, ids: _Ids, spec: PyTree) -> dict[int, PyTree]:
 def _judge_spec(told: str, rows: PyTree, ids: _Ids, spec: PyTree) -> None:
     where = f"{told} of {_ids(ids)}"
     leaves, structure = jax.tree_util.tree_flatten_with_path(rows)
-    if structure != jax.tree.structure(spec):
+    expected: object = jax.tree.structure(spec)
+    if expected != structure:
         fail(where, f"it returned {spec_text(rows)}; element_spec says {spec_text(spec)} a record.")
     for (path, leaf), own in zip(leaves, jax.tree.leaves(spec), strict=True):
         field = f" in field `{path_text(path)}`" if path else ""
@@ -243,8 +244,10 @@ def _buffer(spec: jax.ShapeDtypeStruct, rows: int, byte: int) -> np.ndarray:
     dtype = np.dtype(_held(spec.dtype))
     made = np.full((rows, *spec.shape, dtype.itemsize), byte, np.uint8)
     if dtype == np.bool_:
-        return made[..., 0] > 0
-    return made.view(dtype)[..., 0]
+        flags: np.ndarray = made[..., 0] > 0
+        return flags
+    numbers: np.ndarray = made.view(dtype)[..., 0]
+    return numbers
 
 
 def _judge_record_ids(name: str, source: AbstractSource[Any], ids: _Ids) -> None:
