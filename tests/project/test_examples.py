@@ -140,7 +140,7 @@ def test_ddsp(tmp_path: Path) -> None:
 
 
 def test_learned_isp(tmp_path: Path) -> None:
-    printed = run(EXAMPLES / "learned_isp.py", "--epochs", "10", "--out", tmp_path / "new")
+    printed = run(EXAMPLES / "learned_isp.py", "--epochs", "5", "--out", tmp_path / "new")
     assert "learned:          loss" in printed  # and less than the best of the grid, or it fails
     assert (tmp_path / "new" / "learned_isp.png").read_bytes().startswith(b"\x89PNG")
 
