@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 NOTEBOOK = DOCS / "tour.ipynb"
-MODULES = ["pure", "pure.ops", "pure.host", "nnx_api", "nnx_api.operators"]
+MODULES = ["pure", "pure.ops", "pure.host", "pure.visual", "nnx_api", "nnx_api.operators"]
 
 
 def prose(page: Path) -> str:
