@@ -16,10 +16,11 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FROM_ROOT = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 # Files that are pages of the site, from its root.
 PAGES = {
     "README.md": "index.md",
-    "CHANGELOG.md": "changelog.md",
+    **FROM_ROOT,
     "docs/tour.ipynb": "tour.md",
     "examples": "examples.md",
     **{f"examples/{file.name}": f"examples/{file.stem}.md" for file in EXAMPLES},
@@ -29,7 +30,7 @@ PAGES = {
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made of files outside of docs/."""
     made = {
-        "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
+        **{page: (ROOT / name).read_text() for name, page in FROM_ROOT.items()},
         "tour.md": of_notebook(ROOT / "docs" / "tour.ipynb"),
         "examples.md": list_of_examples(),
         **{f"examples/{file.stem}.md": of_example(file) for file in EXAMPLES},
@@ -41,19 +42,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links out of docs/ to pages of the site."""
-    here = (ROOT / "docs" / page.file.src_uri).parent
-    up = "../" * page.file.src_uri.count("/")
+    own = page.file.src_uri
+    here = ROOT if own in FROM_ROOT.values() else (ROOT / "docs" / own).parent
 
     def led(match: re.Match[str]) -> str:
-        text, target, anchor = match["text"], match["target"], match["anchor"] or ""
-        path = (here / target).resolve()
+        text, path = match["text"], (here / match["target"]).resolve()
         name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+        inside = name.removeprefix("docs/") if name.startswith("docs/") else None
+        goal = PAGES.get(name, inside)
         if text.endswith(".md") and path.is_file():
             text = title(path)
-        if name in PAGES:
-            return f"[{text}]({up}{PAGES[name]}{anchor})"
-        inside = name.startswith("docs/") or page.file.generated_by
-        return f"[{text}]({target}{anchor})" if inside else text
+        return f"[{text}]({'../' * own.count('/')}{goal}{match['anchor'] or ''})" if goal else text
 
     link = r"(?<!!)\[(?P<text>[^\]\[]*)\]\((?P<target>[\w./-]+)(?P<anchor>#[\w-]+)?\)"
     return re.sub(link, led, markdown)

@@ -20,9 +20,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 NOTEBOOK = DOCS / "tour.ipynb"
-MODULES = ["pure", "pure.ops", "pure.host", "pure.visual", "nnx_api", "nnx_api.operators"]
+MODULES = [
+    *("pure", "pure.ops", "pure.host", "pure.testing", "pure.visual"),
+    *("nnx_api", "nnx_api.operators"),
+]
 
 
 def prose(page: Path) -> str:
@@ -90,7 +93,8 @@ def put_out(code: str, names: dict[str, object]) -> str:
         if isinstance(last, ast.Expr):
             exec(compile(ast.Module(before, []), "cell", "exec"), names)
             value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
-            if value is not None and not hasattr(value, "_repr_html_"):
+            shows_itself = any(name.startswith("_repr_") for name in dir(value))
+            if value is not None and not shows_itself:
                 print(repr(value))
         else:
             exec(compile(code, "cell", "exec"), names)
