@@ -7,7 +7,7 @@ stands in `_graph`. Loops are not known here.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,14 @@ from ._graph._finite import made
 from ._graph._pipeline import Pipeline, check_no_draws, numbered, run_node
 from ._graph._stage import type_name
 from ._random._keys import check_key
-from ._random._origin import Origin
+from ._random._origin import Origin, ids_of, number
 from ._tables import html_table, text_table
 from ._text import path_text, spec_text
-from .host._feed import Feed
-from .host._look import ids_of, number, place_of, read_at
+
+if TYPE_CHECKING:  # which is imported when it is used
+    from .host._feed import Feed
+else:
+    Feed: TypeAlias = object
 
 _MOST = 8  # ids that are written out
 
@@ -172,6 +175,8 @@ def debugged(
             "The cursor is traced (jit, scan, vmap), where no values can be looked at; call it "
             "outside."
         )
+    from .host._look import place_of, read_at
+
     place, row = stream.batching.settle(*cursor.as_ints()).as_ints(), None
     if record is not None:
         place, row = place_of(stream, Cursor(*place), record)
@@ -249,7 +254,8 @@ def _not_finite(
     ids: Sequence[int],
     shown: slice,
 ) -> Iterator[NotFinite]:
-    for field, value, blamed in made(inputs, output, many):
+    given, found = jax.tree.map(_plain, (tuple(inputs), output))
+    for field, value, blamed in made(given, found, many):
         rows = np.asarray(blamed)
         if rows.ndim:
             rows = rows & np.isin(np.arange(many), np.arange(many)[shown])
@@ -257,6 +263,12 @@ def _not_finite(
             records = np.flatnonzero(rows) if rows.ndim else np.arange(0)
             is_nan = bool(np.isnan(np.asarray(value)[rows] if rows.ndim else value).any())
             yield NotFinite(node, field, tuple(ids[i] for i in records.tolist()), is_nan)
+
+
+def _plain(leaf: PyTree) -> PyTree:
+    # In NumPy's arrays there is nothing to compile.
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
+    return leaf if is_key else np.asarray(leaf)
 
 
 def _kept(inputs: Sequence[PyTree], output: PyTree) -> tuple[str, ...]:
@@ -274,9 +286,9 @@ def _numbers(tree: PyTree, many: int, shown: slice) -> tuple[Numbers, ...]:
 
 
 def _numbers_of(field: str, leaf: PyTree, many: int, shown: slice) -> Numbers:
-    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+    array = _plain(leaf)
+    if isinstance(array, jax.Array):
         return Numbers(field, spec_text(leaf), None, None, None, 0.0, 0.0)
-    array = np.asarray(leaf)
     array = array[shown] if array.shape[:1] == (many,) else array
     seen = np.abs(array) if np.iscomplexobj(array) else array.astype(np.float64)
     finite = seen[np.isfinite(seen)]

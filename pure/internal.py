@@ -44,6 +44,7 @@ from ._mesh import alike as alike
 from ._mesh import by_compiler as by_compiler
 from ._mesh import entry as entry
 from ._mesh import is_spread as is_spread
+from ._random._origin import ids_of as ids_of
 from ._static._call import on_device as on_device
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
@@ -69,7 +70,6 @@ from .host._arrays import named as named
 from .host._arrays import refilled as refilled
 from .host._engines import engine as engine
 from .host._feed import Feed as Feed
-from .host._look import ids_of as ids_of
 from .host._look import joined_rows as joined_rows
 from .host._look import read_at as read_at
 from .host._loops import joined as joined

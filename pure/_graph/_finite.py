@@ -7,10 +7,11 @@ program only within `checking()`; where batches come from is not known here.
 import functools
 import operator
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from .._mesh import alike, looked_up
@@ -18,23 +19,30 @@ from .._random._origin import Origin
 from .._text import path_text
 from ..ops._arguments import checked, is_checking
 
+Numbers: TypeAlias = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
+Flags: TypeAlias = Bool[Array, "..."] | Bool[np.ndarray, "..."]
+
 
 class Made(NamedTuple):
     """A field of what a node returned, and in which records the node is to blame for what is not
     finite there; one answer for the whole, where its rows are not those of the batch."""
 
     field: str
-    value: Shaped[Array, "..."]
-    blamed: Bool[Array, "..."]
+    value: Numbers
+    blamed: Flags
 
 
 def made(inputs: Sequence[PyTree], output: PyTree, records: int) -> Iterator[Made]:
-    """For each field of floats, where it is not finite although what was given of it was."""
-    none = jnp.zeros((), jnp.bool_)
+    """For each field of floats, where it is not finite although what was given of it was.
+
+    Of arrays of JAX, traced or not, or of NumPy.
+    """
+    none = np.zeros((), np.bool_)
     given = functools.reduce(operator.or_, [_bad(x, records) for _, x in _floats(inputs)], none)
     for field, value in _floats(output):
         bad = _bad(value, records)
-        yield Made(field, value, bad & ~(given if bad.ndim else jnp.any(given)))
+        rest = given if bad.ndim else given.any()
+        yield Made(field, value, bad & ~rest)
 
 
 def check_finite(inputs: Sequence[PyTree], output: PyTree, origin: Origin) -> None:
@@ -46,12 +54,13 @@ def check_finite(inputs: Sequence[PyTree], output: PyTree, origin: Origin) -> No
             said = f"{name} is {{value}}; all that the node was given is finite."
             checked(~blamed, said, value=_worst(value, jnp.ones_like(value, jnp.bool_)))
             continue
-        numbers = alike(jnp.arange(blamed.shape[0]), blamed)
-        first = blamed & (numbers == jnp.min(numbers, where=blamed, initial=blamed.shape[0]))
+        rows = jnp.asarray(blamed)
+        numbers = alike(jnp.arange(rows.shape[0]), rows)
+        first = rows & (numbers == jnp.min(numbers, where=rows, initial=rows.shape[0]))
         ids = [_of(first, word) for word in (origin.ids.T if origin.ids.ndim > 1 else [origin.ids])]
         told = {f"id{place}": word for place, word in enumerate(ids)}
         checked(
-            ~blamed.any(),
+            ~rows.any(),
             f"{name} of record {_SPELT[len(ids)]} in epoch {{epoch}} is {{value}}; what the node "
             "was given of that record is finite.",
             value=_worst(value, _along(first, value)),
@@ -63,19 +72,22 @@ def check_finite(inputs: Sequence[PyTree], output: PyTree, origin: Origin) -> No
 _SPELT = ("", "{id0}", "{id0} * 2**32 + {id1}")
 
 
-def _floats(tree: PyTree) -> list[tuple[str, Array]]:
+def _floats(tree: PyTree) -> list[tuple[str, Numbers]]:
     leaves = [
-        (path_text(path), jnp.asarray(x)) for path, x in jax.tree_util.tree_leaves_with_path(tree)
+        (path_text(path), x if isinstance(x, np.ndarray) else jnp.asarray(x))
+        for path, x in jax.tree_util.tree_leaves_with_path(tree)
     ]
     return [(field, x) for field, x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
 
 
-def _bad(value: Shaped[Array, "..."], records: int) -> Bool[Array, "..."]:
+def _bad(value: Numbers, records: int) -> Flags:
     axes = range(1 if value.shape[:1] == (records,) else 0, value.ndim)
+    if isinstance(value, np.ndarray):
+        return np.asarray(np.any(~np.isfinite(value), axis=tuple(axes)))
     return jnp.any(~jnp.isfinite(value), axis=tuple(axes))
 
 
-def _along(rows: Bool[Array, " n"], value: Shaped[Array, "n ..."]) -> Bool[Array, "n ..."]:
+def _along(rows: Bool[Array, " n"], value: Numbers) -> Bool[Array, "n ..."]:
     return rows.reshape(rows.shape + (1,) * (value.ndim - 1))
 
 
@@ -91,7 +103,7 @@ def _epochs(origin: Origin) -> Shaped[Array, "*n"]:
     return epochs[0] if len(epochs) == 1 else looked_up(epochs, jnp.asarray(origin.lap))
 
 
-def _worst(value: Shaped[Array, "..."], where: Bool[Array, "..."]) -> Float[Array, ""]:
+def _worst(value: Numbers, where: Bool[Array, "..."]) -> Float[Array, ""]:
     seen = jnp.abs(value) if jnp.iscomplexobj(value) else value
     is_nan, is_inf = jnp.any(jnp.isnan(seen) & where), jnp.any((seen == jnp.inf) & where)
     return jnp.where(is_nan, jnp.float32("nan"), jnp.where(is_inf, jnp.inf, -jnp.inf))

@@ -3,6 +3,7 @@
 Neither knows the other; this is all that they share.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import equinox as eqx
@@ -49,3 +50,13 @@ class Origin(eqx.Module):
         ids = jnp.arange(records, dtype=jnp.uint32)
         zero = jnp.zeros((), jnp.uint32)
         return cls(ids=ids, lap=jnp.zeros_like(ids), epochs=zero[None], offset=zero)
+
+
+def ids_of(origin: Origin) -> list[int]:
+    """The ids of the records of a batch."""
+    return [number(x) for x in np.asarray(origin.ids).tolist()]
+
+
+def number(words: int | Sequence[int]) -> int:
+    """A number of one word, or of the two that a source of 2**31 records and more has."""
+    return words if isinstance(words, int) else words[0] * 2**32 + words[1]

@@ -109,13 +109,3 @@ def _without_keys(leaf: Array | np.ndarray) -> Array | np.ndarray:
     if isinstance(leaf, jax.Array) and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(leaf)
     return leaf
-
-
-def ids_of(origin: Origin) -> list[int]:
-    """The ids of the records of a batch."""
-    return [number(x) for x in np.asarray(origin.ids).tolist()]
-
-
-def number(words: int | Sequence[int]) -> int:
-    """A number of one word, or of the two that a source of 2**31 records and more has."""
-    return words if isinstance(words, int) else words[0] * 2**32 + words[1]
