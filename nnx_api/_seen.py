@@ -5,12 +5,13 @@ A part of `Pipeline`. What is found stands in `_core`, how it is shown in `dagra
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import jax
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
+from dagrax.pure import internal, visual
 
 from ._core import _calls
 from ._core._as_pure import as_pure
@@ -29,14 +30,36 @@ class Seen:
 
     __slots__ = ()
 
-    def summary(self) -> dp.Summary:
+    def summary(self, *, cost: bool = False, measure: bool = False) -> dp.Summary:
         """What this pipeline is, as `dagrax.pure.summary` gives it: a table, and data.
 
         Parameters are the `nnx.Param` of each node, those that nodes share counted once; stateful
-        is a node that writes any other Variable. Nothing is read, nothing moves.
-        **Errors:** those of `check`.
+        is a node that writes any other Variable. Nothing is compiled, and nothing moves.
+
+        - `cost`: what XLA says of each node, compiled by itself, and of the step: FLOPs, bytes
+          touched, workspace.
+        - `measure`: the median time of each node, run by itself on a batch, and of the step.
+
+        **Errors:** those of `check`; TypeError for a `cost` or a `measure` that is no bool, and for
+        either inside a trace.
         """
-        return facts(cast(PipelineCore[Any, Any], self))
+        return facts(cast(PipelineCore[Any, Any], self), cost=cost, measure=measure)
+
+    def draw(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        direction: Literal["right", "down"] = "right",
+        cost: bool = False,
+    ) -> visual.Drawing:
+        """The graph, as `dagrax.pure.visual.draw` draws it of the `summary`: with a `path`, in a
+        file of its suffix, `.svg`, `.png`, `.dot` or `.mmd`; without, where a notebook shows it.
+
+        With `cost` each node says what XLA says of it, and is shaded by that.
+        **Errors:** those of `dagrax.pure.visual.draw` and of `summary`.
+        """
+        internal.check_drawing(path, direction)
+        return visual.draw(self.summary(cost=cost), path, direction=direction, cost=cost)
 
     def describe(self) -> str:
         """The text of `summary`: what each node reads, is, and puts out."""

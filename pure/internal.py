@@ -50,9 +50,14 @@ from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
 from ._static._key import watched as watched
 from ._static._reader import Watch as Watch
-from ._summary._found import Holding as Holding
-from ._summary._found import Holdings as Holdings
-from ._summary._found import summary_of as summary_of
+from ._summary._apart import chunk_of_one as chunk_of_one
+from ._summary._cost import Apart as Apart
+from ._summary._cost import Run as Run
+from ._summary._facts import Holding as Holding
+from ._summary._facts import Holdings as Holdings
+from ._summary._facts import summary_of as summary_of
+from ._summary._found import check_asked as check_asked
+from ._summary._found import with_figures as with_figures
 from ._tables import html_table as html_table
 from ._tables import text_table as text_table
 from ._text import listed as listed
@@ -133,4 +138,5 @@ from .ops._sizes import size_of as size_of
 from .ops._targets import mask_of as mask_of
 from .ops._targets import picture_of as picture_of
 from .ops._whole import whole as whole
+from .visual._draw import check_drawing as check_drawing
 from .visual._show import check_sheet as check_sheet

@@ -18,15 +18,23 @@ from .._call._parts import Parts, Values
 from .._records import Ordering, Records
 from .._variants import each_variant
 from . import _calls
+from ._apart import apart
 from ._module import Modules, PipelineCore
 
 
-def facts(pipeline: PipelineCore[Any, Any]) -> dp.Summary:
-    """The summary of a pipeline. **Errors:** those of `Pipeline.check`."""
+def facts(
+    pipeline: PipelineCore[Any, Any], *, cost: bool = False, measure: bool = False
+) -> dp.Summary:
+    """The summary of a pipeline. **Errors:** those of `Pipeline.summary`."""
+    internal.check_asked(cost, measure)
     specs = _calls.survey(pipeline).outputs
-    return internal.summary_of(
+    found = internal.summary_of(
         pipeline._graph(), pipeline._stream(), specs, _holdings(pipeline, specs)
     )
+    if not cost and not measure:
+        return found
+    own = apart(pipeline, measure=measure)
+    return internal.with_figures(found, pipeline._schedule, own, cost=cost, measure=measure)
 
 
 def _holdings(pipeline: PipelineCore[Any, Any], specs: Mapping[str, PyTree]) -> internal.Holdings:

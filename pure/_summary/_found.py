@@ -1,10 +1,10 @@
-"""How the facts about a graph and its stream are found: by a run on shapes, and no more.
+"""A summary of a graph and a stream of the core: what it holds, what it is, what it costs.
 
-What a node holds is told by who knows: of a pytree it is read here, of a module by the face.
+Nothing is compiled for it, and nothing read, but for what is asked.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,45 +12,16 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .._contract._check import check
-from .._flow._batching import Pad
 from .._flow._fed import place_words
-from .._flow._host_source import UNKNOWN
-from .._flow._hosted import Hosted
-from .._flow._source import AbstractSource
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._graph._schedule import Schedule
-from .._graph._stage import random_arguments, type_name
-from .._text import Specs
-from ._memory import (
-    bytes_held,
-    bytes_of,
-    bytes_on_a_device,
-    device_of,
-    too_much,
-)
-from ._rows import SummaryRow, SummarySource, SummaryTotals
+from .._text import valued
+from ._apart import apart
+from ._cost import Apart, Figures, figures, shares
+from ._facts import Holding, Holdings, summary_of
+from ._memory import Device, too_much
 from ._summary import Summary
-
-
-class Holding(NamedTuple):
-    """What a node holds: learned arrays, by what tells them apart, and other ones.
-
-    `draws` is what it draws by that its signature does not tell.
-    """
-
-    learned: Mapping[int, PyTree]
-    is_stateful: bool = False
-    draws: tuple[str, ...] = ()
-
-
-class Holdings(NamedTuple):
-    """All that a pipeline holds: by its nodes, as data with their order, and what else there is."""
-
-    nodes: Mapping[str, Holding]
-    data: PyTree
-    carry: PyTree
-    variants: tuple[int, ...] = ()
 
 
 def describe(pipeline: Pipeline, stream: Stream) -> str:
@@ -61,112 +32,60 @@ def describe(pipeline: Pipeline, stream: Stream) -> str:
     return str(summary(pipeline, stream))
 
 
-def summary(pipeline: Pipeline, stream: Stream) -> Summary:
+def summary(
+    pipeline: Pipeline, stream: Stream, *, cost: bool = False, measure: bool = False
+) -> Summary:
     """What a pipeline over a stream is, as data: a row for each node, and totals.
 
-    Shapes are found for a full batch; nothing is read, and nothing compiled.
-    **Errors:** those of `check`.
+    Shapes are found for a full batch, of which nothing is read, and nothing is compiled.
+
+    - `cost`: what XLA says of each node, and of the step: FLOPs, bytes touched, workspace. Each is
+      compiled by itself; across nodes of one program XLA fuses, which touches fewer bytes.
+    - `measure`: how long each takes, run by itself on the first batch: the median.
+
+    **Errors:** those of `check`; TypeError for a `cost` or a `measure` that is no bool.
     """
-    return summary_of(pipeline, stream, check(pipeline, stream), _holdings(pipeline, stream))
+    check_asked(cost, measure)
+    facts = summary_of(pipeline, stream, check(pipeline, stream), _holdings(pipeline, stream))
+    if not cost and not measure:
+        return facts
+    own = apart(pipeline, stream, measure=measure)
+    return with_figures(facts, pipeline.schedule, own, cost=cost, measure=measure)
 
 
-def summary_of(
-    pipeline: Pipeline, stream: Stream, specs: Mapping[str, Specs], held: Holdings
+def check_asked(cost: object, measure: object) -> None:
+    """Refuse what is neither asked for nor not. **Errors:** TypeError."""
+    for name, value in (("cost", cost), ("measure", measure)):
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(valued(name, value, "True or False."))
+
+
+def with_figures(
+    facts: Summary, schedule: Schedule, apart: Apart, *, cost: bool, measure: bool
 ) -> Summary:
-    """The facts of a graph whose outputs have these `specs`, and which holds what is `held`."""
-    source = SummarySource(
-        name=_source_name(stream.source),
-        order=type(stream.order).__name__,
-        output=stream.batch_spec,
-        bytes_out=bytes_of(stream.batch_spec),
-        is_hosted=stream.is_hosted,
-    )
-    rows = tuple(_rows(pipeline, specs, held.nodes))
-    return Summary(source, rows, _totals(stream, source, rows, held))
-
-
-def _source_name(source: AbstractSource) -> str:
-    own, whole = type(source).__name__, source.whole
-    if isinstance(source, Hosted):
-        return type(source.handle.source).__name__
-    return own if whole is source else f"{own} of {_source_name(whole)}"
-
-
-def _rows(
-    pipeline: Pipeline, specs: Mapping[str, Specs], nodes: Mapping[str, Holding]
-) -> "list[SummaryRow]":
-    schedule, rows = pipeline.schedule, []
-    runs, counted = set(schedule.executed), dict[int, str]()
-    chains = _chains(schedule)
-    for name in schedule.order:
-        stage, before, own = pipeline.stages[name], schedule.predecessors(name), nodes[name]
-        new = [x for key, x in own.learned.items() if key not in counted]
-        shared = dict.fromkeys(counted[key] for key in own.learned if key in counted)
-        counted |= {key: name for key in own.learned if key not in counted}
-        rows.append(
-            SummaryRow(
-                name=name,
-                stage=type_name(stage),
-                predecessors=before,
-                output=specs[name],
-                bytes_out=bytes_of(specs[name]),
-                parameters=sum(x.size for x in jax.tree.leaves(new)),
-                parameter_bytes=bytes_of(new),
-                shared_with=tuple(shared),
-                stateful=own.is_stateful,
-                draws=(*random_arguments(stage, max(1, len(before))), *own.draws),
-                runs="sink" if name in runs else "on demand",
-                is_sink=name == schedule.sink,
-                chain=chains.get(name),
-            )
-        )
-    return rows
-
-
-def _chains(schedule: Schedule) -> dict[str, str]:
-    names = sorted((chain for chain, _ in schedule.ends), key=len)
-    return {
-        node: chain for chain in names for node in schedule.order if node.startswith(f"{chain}/")
-    }
-
-
-def _totals(
-    stream: Stream, source: SummarySource, rows: Sequence[SummaryRow], held: Holdings
-) -> SummaryTotals:
-    batching, device = stream.batching, device_of(held.data)
-    records, size, remainder = batching.records, batching.batch_size, batching.remainder
-    is_known = not (stream.is_hosted and records == UNKNOWN)
-    parts = 1 if stream.spread is None else stream.spread.parts
-    (sink,) = [row for row in rows if row.is_sink]
-    learned = [x for own in held.nodes.values() for x in own.learned.values()]
-    on_it = [learned, held.carry, *([] if source.is_hosted else [held.data])]
-    needed = bytes_on_a_device(on_it) + (source.bytes_out + sink.bytes_out) // parts
-    data = bytes_held(held.data)
-    if source.is_hosted and is_known:
-        data += stream.source.size * bytes_of(stream.source.element_spec)
-    return SummaryTotals(
-        records=records if is_known else None,
-        batch_size=size,
-        remainder=remainder if isinstance(remainder, str) else _pad(remainder),
-        batches=batching.steps_per_epoch if is_known else None,
-        dropped=records % size if remainder == "drop" else 0,
-        padded=-records % size if isinstance(remainder, Pad) else 0,
-        variants=held.variants,
-        data_bytes=data,
-        parameters=sum(row.parameters for row in rows),
-        parameter_bytes=sum(row.parameter_bytes for row in rows),
-        carry_bytes=bytes_held(held.carry),
-        batch_bytes=source.bytes_out,
-        workspace_bytes=None,
-        device=device.kind,
-        device_bytes=device.memory,
-        needed_bytes=needed,
-        warning=too_much(needed, device),
+    """The facts with what the step costs that is taken apart."""
+    read, nodes, step = figures(schedule, apart, cost=cost, measure=measure)
+    share, totals = shares(schedule, nodes), facts.totals
+    # The batch is part of the workspace.
+    needed = totals.needed_bytes + max(0, (step.workspace or 0) - totals.batch_bytes)
+    return Summary(
+        source=dataclasses.replace(facts.source, **_named(read)),
+        rows=tuple(
+            dataclasses.replace(row, **_named(nodes[row.name]), share=share[row.name])
+            for row in facts.rows
+        ),
+        totals=dataclasses.replace(
+            totals,
+            **_named(step),
+            workspace_bytes=step.workspace,
+            needed_bytes=needed,
+            warning=too_much(needed, Device(totals.device, totals.device_bytes)),
+        ),
     )
 
 
-def _pad(remainder: Pad) -> str:
-    return "pad" if remainder == Pad() else f'Pad("{remainder.valid}")'
+def _named(found: Figures) -> dict[str, Any]:
+    return {"flops": found.flops, "bytes_touched": found.bytes_touched, "seconds": found.seconds}
 
 
 def _holdings(pipeline: Pipeline, stream: Stream) -> Holdings:

@@ -38,7 +38,6 @@ class Device(NamedTuple):
     """Where a pipeline runs: the kind, and the bytes that XLA may have of it, if known."""
 
     kind: str
-    is_cpu: bool
     memory: int | None
 
 
@@ -47,10 +46,10 @@ def device_of(tree: PyTree) -> Device:
     real = [x for x in _arrays(tree) if isinstance(x, jax.Array) and not isinstance(x, Tracer)]
     devices: list[Any] = list(real[0].sharding.addressable_devices) if real else jax.local_devices()
     device = min(devices, key=lambda device: device.id)
-    is_cpu = device.platform == "cpu"
-    stats = None if is_cpu else device.memory_stats()
-    memory = int(stats["bytes_limit"]) if stats and "bytes_limit" in stats else None
-    return Device(device.device_kind, is_cpu, _of_this_machine() if is_cpu else memory)
+    if device.platform == "cpu":
+        return Device("cpu", _of_this_machine())
+    stats = device.memory_stats() or {}
+    return Device(device.device_kind, stats.get("bytes_limit"))
 
 
 def too_much(needed: int, device: Device) -> str | None:
@@ -61,7 +60,8 @@ def too_much(needed: int, device: Device) -> str | None:
         "ead the data on the host (dagrax.pure.host), spread them over a mesh, or take smaller "
         "batches."
     )
-    mend = f"Unless they are a file mapped for reading, r{mend}" if device.is_cpu else f"R{mend}"
+    mapped = "Unless they are a file mapped for reading, r"
+    mend = f"{mapped if device.kind == 'cpu' else 'R'}{mend}"
     return (
         f"A step needs at least {bytes_text(needed)}, and the {device.kind} has "
         f"{bytes_text(device.memory)}. {mend}"

@@ -1,27 +1,41 @@
-"""A summary as what is read: some lines, a table, some lines more. Whoever prints it prints this.
+"""A summary as what is read: a headline, a table, some sentences. Whoever prints it prints this.
 
 A column stands there only if it says something. Where it is printed is not known here.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from ._rows import SummaryRow, SummarySource, SummaryTotals
-from ._words import bytes_text, count_text, fields_shortened, seconds_text, share_text
+from ._words import (
+    bytes_text,
+    count_text,
+    field_texts,
+    one_line,
+    seconds_text,
+    share_text,
+    shortened,
+    width,
+)
 
 Side: TypeAlias = Literal["left", "right"]
-_ON_DEMAND = "on demand"
-_DRAWS = (("key", "a batch"), ("record_keys", "a record"), ("rngs", "own rngs"))
+OUTPUT = "output"  # the column whose cells may be long: all of their fields stand in the line
+_DRAWS = (
+    ("key", "draws for each batch"),
+    ("record_keys", "draws for each record"),
+    ("rngs", "draws from its own rngs"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A row of a table; `share` is its part of the time, and what is `idle` runs in no step."""
+    """A row of a table. `fields` are all that its output has; `share` is its part of the time."""
 
     cells: tuple[str, ...]
-    is_idle: bool = False
+    fields: tuple[str, ...]
     share: float | None = None
+    is_idle: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,50 +55,66 @@ class Page:
         return "\n".join([self.headline, *_aligned(table, self.sides), *self.below, *warning])
 
 
+@dataclasses.dataclass(frozen=True)
+class _Column:
+    title: str
+    side: Side
+    cells: tuple[str, ...]
+
+
 def page(source: SummarySource, rows: Sequence[SummaryRow], totals: SummaryTotals) -> Page:
     """The facts of a pipeline, written."""
-    columns: list[tuple[str, Side, str, list[str]]] = [
-        ("node", "left", "source", [f"{x.name} (sink)" if x.is_sink else x.name for x in rows]),
-        ("reads", "left", "", [", ".join(x.predecessors) or "source" for x in rows]),
-        ("stage", "left", source.name, [x.stage for x in rows]),
-        (
-            "output",
-            "left",
-            fields_shortened(source.output),
-            [fields_shortened(x.output) for x in rows],
-        ),
-        ("bytes", "right", bytes_text(source.bytes_out), [bytes_text(x.bytes_out) for x in rows]),
-        ("parameters", "right", "", [_parameters(x) for x in rows]),
-        ("draws", "left", "", [_draws(x) for x in rows]),
-        ("state", "left", "", ["written" if x.stateful else "" for x in rows]),
-        ("FLOPs", "right", *_column(count_text, source.flops, [x.flops for x in rows])),
-        (
-            "touches",
-            "right",
-            *_column(bytes_text, source.bytes_touched, [x.bytes_touched for x in rows]),
-        ),
-        ("time", "right", *_column(seconds_text, source.seconds, [x.seconds for x in rows])),
-        ("share", "right", *_column(share_text, None, [x.share for x in rows])),
-        ("runs", "left", "", [_ON_DEMAND if x.runs == "on demand" else "" for x in rows]),
+    shown = [column for column in _columns(source, rows) if any(column.cells)]
+    first = Line(tuple(x.cells[0] for x in shown), field_texts(source.output))
+    lines = [
+        Line(
+            tuple(one_line(x.cells[place]) for x in shown),
+            field_texts(row.output),
+            row.share,
+            row.runs == "on demand",
+        )
+        for place, row in enumerate(rows, start=1)
     ]
-    shown = [column for column in columns if any([column[2], *column[3]])]
-    cells = zip(*([first, *rest] for _, _, first, rest in shown), strict=True)
-    notes: list[tuple[bool, float | None]] = [(False, None)]
-    notes += [(x.runs == "on demand", x.share) for x in rows]
     return Page(
         headline=_headline(source, totals),
-        columns=tuple(title for title, *_ in shown),
-        sides=tuple(side for _, side, *_ in shown),
-        lines=tuple(
-            Line(tuple(own), idle, share) for own, (idle, share) in zip(cells, notes, strict=True)
-        ),
+        columns=tuple(x.title for x in shown),
+        sides=tuple(x.side for x in shown),
+        lines=(first, *lines),
         below=tuple(_below(source, totals)),
         warning=totals.warning,
     )
 
 
+def _columns(source: SummarySource, rows: Sequence[SummaryRow]) -> Iterator[_Column]:
+    yield _left("node", "source", [f"{x.name} (sink)" if x.is_sink else x.name for x in rows])
+    yield _left("reads", "", [", ".join(x.predecessors) or "source" for x in rows])
+    yield _left("stage", source.name, [x.stage for x in rows])
+    yield _left(
+        OUTPUT,
+        shortened(field_texts(source.output)),
+        [shortened(field_texts(x.output)) for x in rows],
+    )
+    yield _right("bytes", bytes_text, source.bytes_out, [x.bytes_out for x in rows])
+    yield _right("parameters", count_text, None, [x.parameters or None for x in rows])
+    yield _right("FLOPs", count_text, source.flops, [x.flops for x in rows])
+    yield _right("touches", bytes_text, source.bytes_touched, [x.bytes_touched for x in rows])
+    yield _right("time", seconds_text, source.seconds, [x.seconds for x in rows])
+    yield _right("share", share_text, None, [x.share for x in rows])
+    yield _left("notes", "", [", ".join(_notes(x)) for x in rows])
+
+
+def _notes(row: SummaryRow) -> Iterator[str]:
+    yield from (words for name, words in _DRAWS if name in row.draws)
+    if row.stateful:
+        yield "writes state"
+    if row.shared_with:
+        yield f"shares parameters of {', '.join(row.shared_with)}"
+    if row.runs == "on demand":
+        yield "runs on demand"
+
+
 def _headline(source: SummarySource, totals: SummaryTotals) -> str:
-    many = "Records" if totals.records is None else _many(totals.records, "record")
+    many = "records" if totals.records is None else _many(totals.records, "record")
     head = (
         f"{many} in batches of {totals.batch_size}, {source.order}, remainder "
         f"{totals.remainder!r}: "
@@ -92,7 +122,7 @@ def _headline(source: SummarySource, totals: SummaryTotals) -> str:
     if totals.variants:
         head = f"{' x '.join(map(str, totals.variants))} variants of {head}"
     if totals.batches is None or totals.records is None:
-        return f"{head}as many batches as there are"
+        return f"{head}how many is known at the end of an epoch"
     head += f"{_many(totals.batches, 'batch', 'es')} an epoch"
     last = totals.records % totals.batch_size
     if totals.dropped:
@@ -104,17 +134,17 @@ def _headline(source: SummarySource, totals: SummaryTotals) -> str:
     return head
 
 
-def _below(source: SummarySource, totals: SummaryTotals) -> list[str]:
-    where = " on the host" if source.is_hosted else ""
+def _below(source: SummarySource, totals: SummaryTotals) -> Iterator[str]:
+    data = f"data {bytes_text(totals.data_bytes)}{' on the host' * source.is_hosted}"
     memory = [
-        f"data {bytes_text(totals.data_bytes)}{where}",
+        "data on the host" if totals.records is None else data,
         f"parameters {bytes_text(totals.parameter_bytes)}",
         f"carry {bytes_text(totals.carry_bytes)}",
         f"a batch {bytes_text(totals.batch_bytes)}",
     ]
     if totals.workspace_bytes is not None:
         memory.append(f"workspace {bytes_text(totals.workspace_bytes)}")
-    lines = [f"memory: {', '.join(memory)}"]
+    yield f"memory: {', '.join(memory)}"
     step = []
     if totals.flops is not None:
         step.append(f"{count_text(totals.flops)} FLOPs")
@@ -122,24 +152,21 @@ def _below(source: SummarySource, totals: SummaryTotals) -> list[str]:
         step.append(f"touches {bytes_text(totals.bytes_touched)}")
     if totals.seconds is not None:
         step.append(f"takes {seconds_text(totals.seconds)}")
-    return [*lines, f"a step, as one program: {', '.join(step)}"] if step else lines
+    if step:
+        yield f"a step, as one program: {', '.join(step)}"
 
 
-def _parameters(row: SummaryRow) -> str:
-    own = count_text(row.parameters) if row.parameters else ""
-    shared = f"those of {', '.join(row.shared_with)}" if row.shared_with else ""
-    return " + ".join(x for x in (own, shared) if x)
+def _left(title: str, first: str, rest: Sequence[str]) -> _Column:
+    return _Column(title, "left", (first, *rest))
 
 
-def _draws(row: SummaryRow) -> str:
-    return ", ".join(word for name, word in _DRAWS if name in row.draws)
-
-
-def _column(
-    text: Callable[[int | float], str], first: float | None, rest: Sequence[float | None]
-) -> tuple[str, list[str]]:
-    first_text, *others = ["" if x is None else text(x) for x in (first, *rest)]
-    return first_text, others
+def _right(
+    title: str,
+    text: Callable[[int | float], str],
+    first: int | float | None,
+    rest: Sequence[int | float | None],
+) -> _Column:
+    return _Column(title, "right", tuple("" if x is None else text(x) for x in (first, *rest)))
 
 
 def _many(count: int, what: str, plural: str = "s") -> str:
@@ -147,9 +174,10 @@ def _many(count: int, what: str, plural: str = "s") -> str:
 
 
 def _aligned(table: Sequence[tuple[str, ...]], sides: Sequence[Side]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
     return ["  ".join(map(_justified, row, widths, sides)).rstrip() for row in table]
 
 
-def _justified(cell: str, width: int, side: Side) -> str:
-    return cell.rjust(width) if side == "right" else cell.ljust(width)
+def _justified(cell: str, most: int, side: Side) -> str:
+    blank = " " * (most - width(cell))
+    return blank + cell if side == "right" else cell + blank

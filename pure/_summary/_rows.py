@@ -53,8 +53,8 @@ class SummaryRow:
 class SummarySource:
     """What a graph reads: the source, its order, and a full batch of it.
 
-    `flops`, `bytes_touched` and `seconds` are those of reading one; of a source that is read on the
-    host, the seconds are the host's, and XLA knows nothing.
+    `flops`, `bytes_touched` and `seconds` are those of reading one; where `is_hosted`, of taking it
+    out of what the host has read, ahead of the step: `pipeline.waited` tells who waits for whom.
     """
 
     name: str

@@ -4,12 +4,19 @@ What they are stands in `_rows`, how they read in `_page`. Nothing here knows a 
 """
 
 import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from ._html import html
 from ._page import Page, page
+from ._rich import renderables
 from ._rows import SummaryRow, SummarySource, SummaryTotals, as_json
 
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Summary:
     """What a pipeline is: its source, a row for each node as they run, and all of it together.
 
@@ -30,6 +37,19 @@ class Summary:
 
     def __str__(self) -> str:
         return str(self._page)
+
+    __repr__ = __str__
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> "Iterator[RenderableType]":
+        yield from renderables(self._page, options.max_width)
+
+    def _repr_html_(self) -> str:
+        return html(self._page)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": html(self._page)}
 
     @property
     def _page(self) -> Page:

@@ -1,13 +1,15 @@
-"""How numbers and long specs read: `1.5 KiB`, `2.1 ms`, the first fields of two hundred.
+"""How numbers, names and long specs read: `1.5 KiB`, `2.1 ms`, the first fields of two hundred.
 
 Pipelines are not known here.
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 import jax
+from jaxtyping import PyTree
 
-from .._text import Specs, fields_text, path_text
+from .._text import Specs, path_text, spec_text
 
 _FIELDS = 4
 
@@ -45,10 +47,30 @@ def share_text(share: int | float) -> str:
     return f"{100 * share:.0f}%"
 
 
-def fields_shortened(output: Specs, most: int = _FIELDS) -> str:
-    """The fields of a batch; of many the first few, and how many there are more."""
+def field_texts(output: Specs) -> tuple[str, ...]:
+    """The fields of a batch, one by one: `image: f32[4,3]`, `label: i32[4]`."""
+    leaves: list[tuple[tuple[object, ...], PyTree]]
     leaves = jax.tree_util.tree_leaves_with_path(output)
-    if len(leaves) <= most + 1:  # nothing is shorter than the one field left out
-        return fields_text(output)
-    first = {path_text(path): leaf for path, leaf in leaves[:most]}
-    return f"{fields_text(first)}, … {len(leaves) - most} more"
+    return tuple(
+        f"{path_text(path)}: {spec_text(x)}" if path else spec_text(x) for path, x in leaves
+    )
+
+
+def shortened(fields: Sequence[str], most: int = _FIELDS) -> str:
+    """The fields in a row; of many the first few, and how many there are more."""
+    if len(fields) <= most + 1:  # nothing is shorter than the one field left out
+        return ", ".join(fields)
+    return f"{', '.join(fields[:most])}, … {len(fields) - most} more"
+
+
+def one_line(text: str) -> str:
+    """The text with blanks for what would break a line, or cannot be printed."""
+    return "".join(x if x.isprintable() else " " for x in text)
+
+
+def width(text: str) -> int:
+    """How many places a text takes in a terminal."""
+    return sum(
+        (not unicodedata.combining(x)) * (1 + (unicodedata.east_asian_width(x) in "WF"))
+        for x in text
+    )

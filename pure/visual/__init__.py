@@ -1,9 +1,12 @@
 """Pictures of a pipeline, from its summary and from arrays that it is given: nothing is computed.
 
+    visual.draw(dp.summary(pipeline, stream), "graph.svg")
     visual.show({"source": batch, "flip": flipped}, path="records.png")
 
 Libraries are imported when they are used; one that is absent is told by name.
 """
 
 # isort: off
+from ._draw import Drawing as Drawing
+from ._draw import draw as draw
 from ._show import show as show

@@ -1,0 +1,126 @@
+"""A summary as a graph: written to a file, or shown where it is.
+
+The text of Mermaid and of DOT needs no library; a picture is made by Graphviz.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from .._summary._summary import Summary
+from .._text import of_type
+from ..host._engines import engine
+from ._dot import dot
+from ._graph import Graph, graph_of
+from ._mermaid import mermaid
+from ._svg import themed
+
+Direction: TypeAlias = Literal["right", "down"]
+_SUMMARY = "a summary: write draw(dp.summary(pipeline, stream))."
+_SUFFIXES = (".svg", ".png", ".dot", ".mmd")
+
+
+class Drawing:
+    """A graph that shows itself in a notebook; its `str` is Mermaid, and `dot` is Graphviz's."""
+
+    def __init__(self, graph: Graph, direction: Direction):
+        self._graph, self._direction = graph, direction
+
+    def __str__(self) -> str:
+        return mermaid(self._graph, self._direction)
+
+    @property
+    def dot(self) -> str:
+        """The text for Graphviz."""
+        return dot(self._graph, self._direction)
+
+    def svg(self) -> str:
+        """The picture. **Errors:** ImportError and RuntimeError where Graphviz is not installed."""
+        return themed(_rendered(self.dot, "svg").decode())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it: `.svg`, `.png`, `.dot` or, of Mermaid, `.mmd`. **Errors:** those of `draw`."""
+        file = _checked(path)
+        if file.suffix == ".png":
+            file.write_bytes(_rendered(dot(self._graph, self._direction, ground="white"), "png"))
+        else:
+            texts = {".svg": self.svg, ".dot": lambda: self.dot, ".mmd": self.__str__}
+            file.write_text(texts[file.suffix](), encoding="utf-8")
+
+    def _repr_svg_(self) -> str | None:
+        try:
+            return self.svg()
+        except (ImportError, RuntimeError):
+            return None
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        text = str(self)
+        shown = {"text/plain": text}
+        if (svg := self._repr_svg_()) is not None:
+            return {**shown, "image/svg+xml": svg}
+        return {
+            **shown,
+            "text/vnd.mermaid": text,
+            "text/markdown": f"```mermaid\n{text}```",
+        }
+
+
+def draw(
+    summary: Summary,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    direction: Direction = "right",
+    cost: bool = False,
+) -> Drawing:
+    """The graph of a pipeline, from its summary: shapes on the arrows, what learns, what draws.
+
+    - `path`: where to write it, as its suffix says: `.svg`, `.png`, `.dot`, `.mmd` (Mermaid). By
+      default nowhere: a notebook shows what is returned, and its `str` is Mermaid.
+    - `direction`: `"right"`, or `"down"`, which suits many nodes in a row.
+    - `cost`: with the costs that the summary has, as numbers and as shades.
+
+    **Errors:** ValueError for another suffix or direction, and for costs that the summary has not;
+    TypeError for what is no summary and no path; where a picture is asked for, ImportError without
+    the library graphviz, and RuntimeError without the program `dot`.
+    """
+    if not isinstance(summary, Summary):
+        raise TypeError(of_type("summary", summary, _SUMMARY))
+    check_drawing(path, direction)
+    drawing = Drawing(graph_of(summary, cost=cost), direction)
+    if path is not None:
+        drawing.save(path)
+    return drawing
+
+
+def check_drawing(path: object, direction: object) -> None:
+    """Refuse what a graph cannot be written to. **Errors:** those of `draw` for its arguments."""
+    if direction not in ("right", "down"):
+        raise ValueError(f'direction is {direction!r}; expected "right" or "down".')
+    if path is not None:
+        _checked(path)
+
+
+def _checked(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(of_type("path", path, 'the name of a file: "graph.svg".'))
+    file = Path(path)
+    if file.suffix not in _SUFFIXES:
+        named = f"whose suffix is {file.suffix!r}" if file.suffix else "which has no suffix"
+        raise ValueError(
+            f"path is {str(path)!r}, {named}; expected a file of "
+            f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}."
+        )
+    return file
+
+
+def _rendered(text: str, form: str) -> bytes:
+    graphviz = engine("graphviz", "graphviz", "draw", "A picture of a graph")
+    try:
+        picture: bytes = graphviz.Source(text).pipe(format=form)
+    except graphviz.ExecutableNotFound:
+        raise RuntimeError(
+            "A picture of a graph needs the program `dot` of Graphviz, which is not on the PATH; "
+            "install it (apt-get install graphviz, brew install graphviz, conda install "
+            'graphviz), or draw text: "graph.mmd" or "graph.dot" need no program.'
+        ) from None
+    return picture

@@ -1,0 +1,136 @@
+"""A drawing shows what the summary says, in a language that is well formed whatever it is told."""
+
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dagrax.pure as dp
+from dagrax.pure import visual
+
+NAMES = ['say "hi" [1]', "<b>&amp; {a|b}", "naïve 日本 `x` #35; \\", "two\nlines", "end"]
+STREAM = dp.Stream(dp.ArraySource({"x": np.zeros((8, 3), np.float32)}), batch_size=4)
+
+
+def same(batch: Any, *_: Any) -> Any:
+    return batch
+
+
+def noise(batch: Any, *, key: Any) -> Any:
+    return batch
+
+
+def row_of(names: list[str]) -> dp.Summary:
+    nodes: dict[str, Any] = dict.fromkeys(names, same)
+    return dp.summary(dp.Pipeline.linear(nodes), STREAM)
+
+
+@pytest.fixture(scope="module")
+def facts() -> dp.Summary:
+    nodes: dict[str, Any] = {"a": same, "view": [noise, same], "merge": same, "off": same}
+    edges: dict[str, list[str]] = {"a": [], "view": ["a"], "merge": ["a", "view"], "off": ["a"]}
+    pipeline = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="merge")
+    return dp.summary(pipeline, STREAM, cost=True)
+
+
+def test_mermaid_says_all_of_the_graph(facts: dp.Summary) -> None:
+    assert str(visual.draw(facts)) == MERMAID
+
+
+MERMAID = """\
+flowchart LR
+    source[("source<br/>ArraySource<br/>8 records<br/>Sequential<br/>batches of 4")]
+    n0["a<br/>same"]
+    n3["merge<br/>same"]
+    n4["off<br/>same"]
+    output(("output"))
+    subgraph g0 ["view"]
+        n1(["noise<br/>random for each batch"])
+        n2["same"]
+    end
+    source -->|"x: f32[4,3]"| n0
+    n0 -->|"x: f32[4,3]"| n1
+    n1 -->|"x: f32[4,3]"| n2
+    n0 -->|"x: f32[4,3]"| n3
+    n2 -->|"x: f32[4,3]"| n3
+    n3 -->|"x: f32[4,3]"| output
+    n0 -.->|"x: f32[4,3]"| n4
+    style n4 stroke-dasharray:5 4
+"""
+
+
+@pytest.mark.parametrize("direction", ["right", "down"])
+def test_dot_is_read_by_graphviz(facts: dp.Summary, direction: Any) -> None:
+    dot(visual.draw(facts, direction=direction, cost=True).dot)
+
+
+def dot(text: str) -> str:
+    """What Graphviz makes of it; it tells of what it does not understand on its stderr."""
+    made = subprocess.run(["dot", "-Tplain"], input=text, capture_output=True, text=True)
+    assert (made.returncode, made.stderr) == (0, "")
+    return made.stdout
+
+
+def test_names_are_escaped_in_both_languages() -> None:
+    drawing = visual.draw(row_of(NAMES))
+    root = ElementTree.fromstring(drawing.svg())
+    texts = ["".join(x.itertext()) for x in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert [name.replace("\n", " ") in texts for name in NAMES] == [True] * len(NAMES)
+    lines = str(drawing).splitlines()
+    assert lines[2:7] == [
+        '    n0["say #quot;hi#quot; [1]<br/>same"]',
+        '    n1["#lt;b#gt;#amp;amp; {a#124;b}<br/>same"]',
+        '    n2["naïve 日本 #96;x#96; #35;35; #92;<br/>same"]',
+        '    n3["two lines<br/>same"]',
+        '    n4["end<br/>same"]',
+    ]
+
+
+def test_of_many_fields_the_first_are_drawn() -> None:
+    many = dp.Stream(dp.ArraySource({f"c{i:02}": np.zeros(4) for i in range(20)}), batch_size=2)
+    text = str(visual.draw(dp.summary(dp.Pipeline.linear([same]), many)))
+    assert '|"c00: f32[2]<br/>c01: f32[2]<br/>c02: f32[2]<br/>… 17 more"|' in text
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [(".svg", b"<svg"), (".png", b"\x89PNG"), (".dot", b"digraph"), (".mmd", b"flow")],
+)
+def test_a_file_is_what_its_suffix_says(
+    facts: dp.Summary, tmp_path: Path, suffix: str, start: bytes
+) -> None:
+    file = tmp_path / f"graph{suffix}"
+    drawing = visual.draw(facts, file)
+    assert file.read_bytes().startswith(start)
+    texts = {".svg": drawing.svg(), ".dot": drawing.dot, ".mmd": str(drawing)}
+    assert suffix == ".png" or file.read_text(encoding="utf-8") == texts[suffix]
+
+
+def test_a_notebook_is_given_a_picture_for_both_themes(facts: dp.Summary) -> None:
+    bundle = visual.draw(facts)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "image/svg+xml"}
+    assert "prefers-color-scheme:dark" in bundle["image/svg+xml"]
+    assert visual.draw(facts)._repr_svg_() == bundle["image/svg+xml"]
+
+
+def test_without_graphviz_a_notebook_is_given_mermaid(
+    facts: dp.Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    drawing = visual.draw(facts)
+    assert drawing._repr_svg_() is None
+    assert drawing._repr_mimebundle_() == {
+        "text/plain": str(drawing),
+        "text/vnd.mermaid": str(drawing),
+        "text/markdown": f"```mermaid\n{drawing}```",
+    }
+    with pytest.raises(RuntimeError) as caught:
+        drawing.svg()
+    assert str(caught.value) == (
+        "A picture of a graph needs the program `dot` of Graphviz, which is not on the PATH; "
+        "install it (apt-get install graphviz, brew install graphviz, conda install graphviz), or "
+        'draw text: "graph.mmd" or "graph.dot" need no program.'
+    )
