@@ -49,10 +49,9 @@ def _constants(program: object, seen: set[int]) -> Iterator[object]:
     if id(program) in seen:
         return
     seen.add(id(program))
-    if isinstance(program, ClosedJaxpr):
+    if isinstance(program, ClosedJaxpr):  # which every Jaxpr is from jax 0.11 on
         yield from program.consts
-        yield from _constants(program.jaxpr, seen)
-    elif isinstance(program, Jaxpr):
+    if isinstance(program, ClosedJaxpr | Jaxpr):
         for equation in program.eqns:
             for value in equation.params.values():
                 yield from _constants(value, seen)
