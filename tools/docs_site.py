@@ -102,6 +102,7 @@ def of_output(output: dict[str, Any]) -> str:
         return f"![What the cell above draws](data:image/png;base64,{data['image/png'].strip()})"
     for rich in ("image/svg+xml", "text/html"):
         if rich in data:
-            return f'<div class="output">{"".join(data[rich])}</div>'
+            shown = "".join(data[rich])
+            return f'<div class="output">{shown[max(shown.find("<svg"), 0) :]}</div>'
     text = "".join(output.get("text", data.get("text/plain", "")))
     return f"```text\n{text.rstrip()}\n```"
