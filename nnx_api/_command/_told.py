@@ -1,0 +1,45 @@
+"""How a fault is told on the command line: in its own words, and where in the user's code it is.
+
+Frames of libraries, of Python and of dagrax are left out. Nothing of pipelines is known here.
+"""
+
+import sys
+import traceback as python
+from collections.abc import Iterator
+
+from dagrax.pure import internal
+
+FAULT, USAGE = 1, 2
+
+
+class Usage(Exception):
+    """What was asked for cannot be: a target that is not there, or is none."""
+
+
+def tell(error: Exception, *, traceback: bool) -> int:
+    """Write an error to the error output, and return its exit code."""
+    if traceback and (frames := [*_own(error)]):
+        print("Traceback (most recent call last), your code alone:", file=sys.stderr)
+        print("".join(python.format_list(frames)), end="", file=sys.stderr)
+    print(f"dagrax: {text_of(error)}", file=sys.stderr)
+    return USAGE if isinstance(error, Usage | ImportError) else FAULT
+
+
+def text_of(error: BaseException) -> str:
+    """An error with its type and notes; of a usage, its words."""
+    lines = [str(error) if isinstance(error, Usage) else f"{type(error).__name__}: {error}"]
+    notes = [x for x in getattr(error, "__notes__", ()) if _JAX not in x]
+    return "\n".join([*lines, *notes])
+
+
+_JAX = "JAX has removed its internal frames"
+
+
+def _own(error: BaseException) -> Iterator[python.FrameSummary]:
+    # Of what it was raised from too, the first cause first.
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _own(cause)
+    frames = python.walk_tb(error.__traceback__)
+    own = ((x, line) for x, line in frames if not internal.is_installed(x.f_globals))
+    yield from python.StackSummary.extract(own)

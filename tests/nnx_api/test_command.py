@@ -1,0 +1,110 @@
+"""The command line, run in this process: what it prints for programs, and what it leaves behind.
+
+The page `command` tells the rest."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from dagrax.nnx_api import MemorySource, Pipeline
+from dagrax.nnx_api._command import main
+
+MODULE = """
+import sys
+from tests.nnx_api.test_command import made, variants
+print("a word of the module")
+pipeline = made()
+def fails():
+    raise RuntimeError("of its own") from ValueError("the cause")
+"""
+Capture = pytest.CaptureFixture[str]
+
+
+def noise(batch: Any, *, record_keys: Any) -> Any:
+    return {"x": batch["x"] + 1}
+
+
+def made(seed: int = 0, source: Any = None) -> Pipeline[Any, Any]:
+    source = source or MemorySource(data={"x": np.arange(6, dtype=np.float32)})
+    return Pipeline(source=source, stages=[noise], batch_size=4, rngs=nnx.Rngs(seed))
+
+
+def variants() -> Pipeline[Any, Any]:
+    source = MemorySource(data={"x": np.arange(6, dtype=np.float32)})
+    return Pipeline.variants([made(seed, source) for seed in range(2)])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "target.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "target", raising=False)
+    return tmp_path
+
+
+def answer(capsys: Capture) -> Any:
+    """What a program reads; what the module prints is not in it."""
+    said = capsys.readouterr()
+    assert "a word of the module" in said.err
+    return json.loads(said.out)
+
+
+def test_a_pipeline_is_described_as_data(capsys: Capture) -> None:
+    assert main(["describe", "target:pipeline", "--json"]) == 0
+    (row,) = answer(capsys)["rows"]
+    assert row["name"] == "noise"
+
+
+def test_a_graph_is_drawn_into_a_file(capsys: Capture, folder: Path) -> None:
+    assert main(["draw", "target.py:pipeline", "graph.mmd", "--json"]) == 0
+    assert answer(capsys) == {"path": "graph.mmd"}
+    assert "noise" in (folder / "graph.mmd").read_text()
+
+
+def test_a_sheet_is_drawn_into_a_file(capsys: Capture, folder: Path) -> None:
+    assert main(["show", "target:pipeline", "sheet.png", "-n", "2", "--nodes", "noise"]) == 0
+    assert (folder / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_checks_of_variants_are_those_of_each(capsys: Capture) -> None:
+    assert main(["check", "target:variants", "--json", "--only", "source,gradients"]) == 0
+    found = answer(capsys)
+    assert found["is_well"]
+    assert [(x["variant"], x["check"]) for x in found["checks"]] == [
+        (0, "check_source"),
+        (0, "check_gradients"),
+        (1, "check_source"),
+        (1, "check_gradients"),
+    ]
+
+
+def test_every_way_is_measured(capsys: Capture) -> None:
+    assert main(["bench", "target:pipeline", "--json", "--batches", "3", "--rounds", "1"]) == 0
+    found = answer(capsys)
+    assert {*found["ways"]} == {"step", "for", "scan"}
+    assert all(speed > 0 for speed in found["ways"].values())
+    assert main(["bench", "target:pipeline", "--batches", "3", "--rounds", "1"]) == 0
+    assert "scan" in capsys.readouterr().out
+
+
+def test_an_error_of_the_user_is_told_with_their_own_code_alone(capsys: Capture) -> None:
+    assert main(["describe", "target:fails"]) == 1
+    assert capsys.readouterr().err == "dagrax: RuntimeError: of its own\n"
+    assert main(["describe", "target:fails", "--traceback"]) == 1
+    told = capsys.readouterr().err
+    assert 'raise RuntimeError("of its own")' in told
+    assert "dagrax/nnx_api" not in told and "importlib" not in told
+
+
+def test_it_is_a_program() -> None:
+    command = [sys.executable, "-m", "dagrax.nnx_api", "--version"]
+    run = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    assert (run.returncode, run.stdout.split()[0]) == (0, "dagrax"), run.stderr
