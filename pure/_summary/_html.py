@@ -6,7 +6,7 @@ notebook is shown without it, a plain table is left. What stands on the page is 
 
 from html import escape
 
-from ._page import OUTPUT, Line, Page, Side
+from ._page import NOTES, OUTPUT, Line, Page, Side
 
 _FIELDS = 4
 _STYLE = """
@@ -20,6 +20,7 @@ _STYLE = """
 .dagrax code{font:12px/1.45 ui-monospace,monospace;white-space:nowrap;color:inherit;background:none;
  padding:0}
 .dagrax tbody th{font-weight:600;white-space:nowrap}
+.dagrax .notes{min-width:13em}
 .dagrax .idle{opacity:.65;font-style:italic}
 .dagrax .share{min-width:4em;
  background:linear-gradient(90deg,rgba(0,114,178,.38) var(--share),transparent 0)}
@@ -33,6 +34,7 @@ _STYLE = """
  .dagrax td,.dagrax tbody th{border:0;padding:.1em 0;white-space:normal;overflow-wrap:anywhere}
  .dagrax code{white-space:normal}
  .dagrax .r{text-align:left}
+ .dagrax .notes{min-width:0}
  .dagrax td:empty{display:none}
  .dagrax td::before{content:attr(data-of) " ";opacity:.7}
 }
@@ -68,6 +70,8 @@ def _cell(line: Line, title: str, side: Side, cell: str) -> str:
     if title == "share" and line.share is not None:
         bar = f'style="--share:{100 * line.share:.1f}%"'
         return f'<td class="r share" {bar} {of}>{escape(cell)}</td>'
+    if title == NOTES:
+        return f'<td class="notes" {of}>{escape(cell)}</td>'
     return f"<td{_class(side)} {of}>{escape(cell)}</td>"
 
 

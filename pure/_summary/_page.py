@@ -21,6 +21,7 @@ from ._words import (
 
 Side: TypeAlias = Literal["left", "right"]
 OUTPUT = "output"  # the column whose cells may be long: all of their fields stand in the line
+NOTES = "notes"
 _DRAWS = (
     ("key", "draws for each batch"),
     ("record_keys", "draws for each record"),
@@ -100,7 +101,7 @@ def _columns(source: SummarySource, rows: Sequence[SummaryRow]) -> Iterator[_Col
     yield _right("touches", bytes_text, source.bytes_touched, [x.bytes_touched for x in rows])
     yield _right("time", seconds_text, source.seconds, [x.seconds for x in rows])
     yield _right("share", share_text, None, [x.share for x in rows])
-    yield _left("notes", "", [", ".join(_notes(x)) for x in rows])
+    yield _left(NOTES, "", [", ".join(_notes(x)) for x in rows])
 
 
 def _notes(row: SummaryRow) -> Iterator[str]:

@@ -7,13 +7,13 @@ What stands on the page is not known here.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ._page import OUTPUT, Line, Page
+from ._page import NOTES, OUTPUT, Line, Page
 from ._words import width
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_FOLDED = ("reads", OUTPUT, "notes")
+_FOLDED = ("reads", OUTPUT, NOTES)
 _GAP = 2  # of which one is the table's own
 
 

@@ -13,7 +13,7 @@ from ..host._engines import engine
 from ._dot import dot
 from ._graph import Graph, graph_of
 from ._mermaid import mermaid
-from ._svg import themed
+from ._svg import scrolled, themed
 
 Direction: TypeAlias = Literal["right", "down"]
 _SUMMARY = "a summary: write draw(dp.summary(pipeline, stream))."
@@ -57,7 +57,7 @@ class Drawing:
         text = str(self)
         shown = {"text/plain": text}
         if (svg := self._repr_svg_()) is not None:
-            return {**shown, "image/svg+xml": svg}
+            return {**shown, "text/html": scrolled(svg), "image/svg+xml": svg}
         return {
             **shown,
             "text/vnd.mermaid": text,

@@ -4,6 +4,7 @@ A picture in a page does not know the page's colours; with a ground it is read o
 the picture is not known here.
 """
 
+import base64
 import re
 
 _STYLE = """<style>
@@ -26,3 +27,10 @@ def themed(svg: str) -> str:
     body = re.sub(r"<svg ", '<svg class="pipeline" ', svg[start:], count=1)
     inside = body.index(">") + 1
     return body[:inside] + "\n" + _STYLE + body[inside:].lstrip("\n")
+
+
+def scrolled(svg: str) -> str:
+    """A picture in its own size, for a notebook, which would shrink a wide one to its column."""
+    data = base64.b64encode(svg.encode()).decode()
+    picture = f'<img alt="pipeline" style="max-width:none" src="data:image/svg+xml;base64,{data}">'
+    return f'<div style="overflow-x:auto">{picture}</div>'

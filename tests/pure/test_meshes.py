@@ -234,7 +234,8 @@ SPREAD = {
 # What else an item names, each with the value that is right.
 RIGHT = {
     "item 12: a contract is checked": "check('4 explicit', P('data'))",
-    "item 12: a summary is made": "dp.describe(PIPELINE, over('4 explicit', P('data')))",
+    "item 12: a summary is made, and measured": "dp.summary(PIPELINE, "
+    "over('4 explicit', P('data')), cost=True, measure=True)",
     **{
         f"item 12: the digest of records by {spec}": f"digested('{mesh}', {spec})"
         for mesh, spec in [

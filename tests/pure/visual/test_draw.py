@@ -111,7 +111,8 @@ def test_a_file_is_what_its_suffix_says(
 
 def test_a_notebook_is_given_a_picture_for_both_themes(facts: dp.Summary) -> None:
     bundle = visual.draw(facts)._repr_mimebundle_()
-    assert set(bundle) == {"text/plain", "image/svg+xml"}
+    assert set(bundle) == {"text/plain", "text/html", "image/svg+xml"}
+    assert bundle["text/html"].startswith('<div style="overflow-x:auto"><img ')
     assert "prefers-color-scheme:dark" in bundle["image/svg+xml"]
     assert visual.draw(facts)._repr_svg_() == bundle["image/svg+xml"]
 
