@@ -54,6 +54,7 @@ from ._static._reader import Watch as Watch
 from ._summary._apart import chunk_of_one as chunk_of_one
 from ._summary._cost import Apart as Apart
 from ._summary._cost import Run as Run
+from ._summary._cost import check_untraced as check_untraced
 from ._summary._facts import Holding as Holding
 from ._summary._facts import Holdings as Holdings
 from ._summary._facts import summary_of as summary_of

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
-from .._call._parts import Changed, Parts, Values, any_traced
+from .._call._parts import Changed, Parts, Values
 from .._variants import each_variant
 from . import _traced
 from ._fed import check_open, feed_of
@@ -20,18 +20,13 @@ from ._kept import Kept
 from ._module import Modules, PipelineCore
 
 _Own: TypeAlias = PipelineCore[Any, Any]
-_IN_A_TRACE = (
-    "cost and measure compile programs and run them, which cannot be done inside a trace (jit, "
-    "scan, vmap); call summary outside."
-)
 
 
 def apart(pipeline: _Own, *, measure: bool) -> internal.Apart:
     """The next step, of a full batch. **Errors:** TypeError inside a trace."""
     parts, levels = Parts.of(pipeline), pipeline._variants
+    internal.check_untraced(parts.values())
     values = internal.on_device(parts.values())
-    if any_traced(values):
-        raise TypeError(_IN_A_TRACE)
     stream = pipeline._stream()
     length = stream.batching.length(0)
 

@@ -20,11 +20,15 @@ from .._graph._pipeline import Pipeline, call
 from .._loop import through
 from .._random._origin import Origin
 from .._static._call import on_device
-from ._cost import Apart, Run
+from ._cost import Apart, Run, check_untraced
 
 
 def apart(pipeline: Pipeline, stream: Stream, *, measure: bool) -> Apart:
-    """The first step of a pipeline over a stream, with a key of its own."""
+    """The first step of a pipeline over a stream, with a key of its own.
+
+    **Errors:** TypeError inside a trace.
+    """
+    check_untraced((pipeline, stream))
     whole = (pipeline, stream, jax.random.key(0))
     if stream.spread is not None:
         whole = stream.spread.everywhere(whole)

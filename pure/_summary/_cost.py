@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._graph._schedule import Schedule
@@ -30,6 +31,15 @@ class Apart(NamedTuple):
     read: Run
     node: Callable[[str], Run]
     step: Run
+
+
+def check_untraced(values: PyTree) -> None:
+    """Refuse arrays of a trace. **Errors:** TypeError."""
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(values)):
+        raise TypeError(
+            "cost and measure compile programs and run them, which cannot be done inside a trace "
+            "(jit, scan, vmap); call summary outside."
+        )
 
 
 class Figures(NamedTuple):

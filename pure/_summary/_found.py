@@ -6,8 +6,8 @@ Nothing is compiled for it, and nothing read, but for what is asked.
 import dataclasses
 from typing import Any
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -43,7 +43,8 @@ def summary(
       compiled by itself; across nodes of one program XLA fuses, which touches fewer bytes.
     - `measure`: how long each takes, run by itself on the first batch: the median.
 
-    **Errors:** those of `check`; TypeError for a `cost` or a `measure` that is no bool.
+    **Errors:** those of `check`; TypeError for a `cost` or a `measure` that is no bool, and for
+    either inside a trace.
     """
     check_asked(cost, measure)
     facts = summary_of(pipeline, stream, check(pipeline, stream), _holdings(pipeline, stream))
@@ -94,7 +95,7 @@ def _holdings(pipeline: Pipeline, stream: Stream) -> Holdings:
     rest: list[PyTree] = []
     for name, stage in pipeline.stages.items():
         arrays = [x for x in jax.tree.leaves(stage) if isinstance(x, jax.Array | np.ndarray)]
-        learned = {id(x): x for x in arrays if eqx.is_inexact_array_like(x)}
+        learned = {id(x): x for x in arrays if jnp.issubdtype(x.dtype, jnp.inexact)}
         rest += [x for x in arrays if id(x) not in learned]
         nodes[name] = Holding(learned)
     place = place_words(stream.start(), wide=stream.is_wide)

@@ -196,6 +196,20 @@ def test_an_error_in_a_node_names_it() -> None:
     assert "This happened in node `look`, which was run for its cost." in caught.value.__notes__
 
 
+def test_costs_are_refused_inside_a_trace() -> None:
+    def inside(pipeline: dp.Pipeline) -> jax.Array:
+        assert dp.summary(pipeline, stream()).totals.records == 10
+        dp.summary(pipeline, stream(), measure=True)
+        return jnp.zeros(())
+
+    with pytest.raises(TypeError) as caught:
+        eqx.filter_jit(inside)(graph())
+    assert str(caught.value) == (
+        "cost and measure compile programs and run them, which cannot be done inside a trace (jit, "
+        "scan, vmap); call summary outside."
+    )
+
+
 def test_what_does_not_fit_is_warned_of(costly: dp.Summary) -> None:
     gpu = Device("NVIDIA H100", 80 * 2**30)
     assert too_much(80 * 2**30, gpu) is None

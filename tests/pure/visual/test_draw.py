@@ -1,6 +1,7 @@
 """A drawing shows what the summary says, in a language that is well formed whatever it is told."""
 
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,18 @@ def test_a_file_is_what_its_suffix_says(
     assert file.read_bytes().startswith(start)
     texts = {".svg": drawing.svg(), ".dot": drawing.dot, ".mmd": str(drawing)}
     assert suffix == ".png" or file.read_text(encoding="utf-8") == texts[suffix]
+
+
+def test_a_library_that_is_absent_is_told_by_name(
+    facts: dp.Summary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    with pytest.raises(ImportError) as caught:
+        visual.draw(facts).svg()
+    assert str(caught.value) == (
+        "A picture of a graph needs the library graphviz, which is not installed; run "
+        'pip install "dagrax[draw]".'
+    )
 
 
 def test_a_notebook_is_given_a_picture_for_both_themes(facts: dp.Summary) -> None:
