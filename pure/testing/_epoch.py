@@ -60,6 +60,11 @@ def check_epoch(stream: Stream[Any], *, shuffles: bool | None = None) -> Report:
     return Report("check_epoch", stream_name(stream), tuple(seen))
 
 
+def _half(batching: Batching) -> int:
+    """How many positions are looked at from each end of an epoch that is longer than both."""
+    return max(_MOST // 2, 4 * batching.batch_size)
+
+
 def _policies(stream: Stream[Any]) -> list[tuple[str, Remainder]]:
     own = stream.batching.remainder
     # A name that no data have.
@@ -94,8 +99,8 @@ def _promised(name: str, stream: Stream[Any], epoch: int) -> _Ids:
     """The ids of an epoch, by one call, for all its positions that are looked at."""
     many, size = stream.batching.records, stream.source.size
     kind = np.uint64 if stream.is_wide else np.uint32
-    half = _MOST // 2
-    at = np.arange(many, dtype=kind) if many <= _MOST else np.r_[0:half, many - half : many]
+    half = _half(stream.batching)
+    at = np.arange(many, dtype=kind) if many <= 2 * half else np.r_[0:half, many - half : many]
     positions, where = plain(at.astype(kind)), plain(np.uint32(epoch))
     order = stream.order
     with np.errstate(over="ignore"):
@@ -119,12 +124,15 @@ def _walked(told: str, stream: Stream[Any], promised: dict[int, _Ids]) -> str:
                 _judge_batch(told, stream, place, own, count, promised)
             batches += len(places)
             rows += ids.size
-    return f"{counted(batches, 'batch')} of two epochs, {counted(rows, 'record')} as promised"
+    ends = stream.batching.records > 2 * _half(stream.batching)
+    where = "at both ends of two epochs" if ends else "of two epochs"
+    return f"{counted(batches, 'batch')} {where}, {counted(rows, 'record')} as promised"
 
 
 def _starts(batching: Batching, start: _Place) -> dict[int, list[_Place]]:
     """The places of the batches from one to the end of its epoch, by their lengths."""
-    steps, most = batching.steps_left(start[1]), max(2, _MOST // 2 // batching.batch_size)
+    # One fewer, for what `"drop"` leaves out behind the last.
+    steps, most = batching.steps_left(start[1]), _half(batching) // batching.batch_size - 1
     numbers = range(steps) if steps <= 2 * most else [*range(most), *range(steps - most, steps)]
     found: dict[int, list[_Place]] = {}
     for number in numbers:
@@ -150,8 +158,8 @@ def _judge_batch(
     laps = positions // many if is_carry else np.zeros_like(positions)
     within = positions % many
     known = np.stack([promised[e] for e in (epoch, epoch + 1) if e in promised])
-    if many > _MOST:
-        within = np.where(within < _MOST // 2, within, within - (many - _MOST))
+    if many > 2 * (half := _half(stream.batching)):
+        within = np.where(within < half, within, within - (many - 2 * half))
     expected = known[np.minimum(laps, len(known) - 1), within]
     apart = (ids != expected) | ((counts != (positions < many)) & is_pad)
     # Of a batch over several epochs what is of the first two counts.

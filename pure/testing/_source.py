@@ -79,8 +79,8 @@ def _check_of_the_core(source: AbstractSource[Any], records: int) -> Report:
         )
         seen.append(Seen("its places in the whole", "the same records"))
     if type(source).record_ids is not AbstractSource.record_ids:
-        _judge_record_ids(name, source, ids)
-        seen.append(Seen("the ids by which records draw", "another for each record"))
+        own = _judged_record_ids(name, source, ids)
+        seen.append(Seen("the ids by which records draw", own))
     return Report("check_source", f"{name} of {counted(source.size, 'record')}", tuple(seen))
 
 
@@ -250,19 +250,22 @@ def _buffer(spec: jax.ShapeDtypeStruct, rows: int, byte: int) -> np.ndarray:
     return numbers
 
 
-def _judge_record_ids(name: str, source: AbstractSource[Any], ids: _Ids) -> None:
+def _judged_record_ids(name: str, source: AbstractSource[Any], ids: _Ids) -> str:
     places = source.places(jnp.asarray(ids.astype(np.uint32)))
     own = np.asarray(source.whole.record_ids(places))
     _, first, inverse = np.unique(own, return_index=True, return_inverse=True)
     before = first[inverse]
     again = before != np.arange(len(own))
-    if again.any():
-        at = int(again.argmax())
-        fail(
-            f"`{name}.record_ids`",
-            f"the records {ids[before[at]]} and {ids[at]} have one id, {own[at]}, and would draw "
-            "alike; give each another.",
-        )
+    if not again.any():
+        return "another for each record"
+    if source.order is not None:  # of a mixture, whose records draw as they do in their own source
+        return "those of their own sources"
+    at = int(again.argmax())
+    fail(
+        f"`{name}.record_ids`",
+        f"the records {ids[before[at]]} and {ids[at]} have one id, {own[at]}, and would draw "
+        "alike; give each another.",
+    )
 
 
 def _ids(ids: _Ids) -> str:

@@ -93,10 +93,18 @@ def test_a_length_that_is_none_is_told() -> None:
         lambda: dp.ArraySource({"a": np.arange(3) > 1, "b": jnp.zeros((3, 2), jnp.bfloat16)}),
         lambda: dp.ArraySource(jax.random.split(KEY, 5)),
         lambda: dp.Subset(Rows(), [4, 1]),
+        lambda: dp.Mixture({"one": (dp.ArraySource(DATA), 1), "two": (Rows(), 1)}, KEY),
         lambda: dp.Concat([dp.ArraySource(DATA), dp.ArraySource(DATA)]),
         Passes,
     ],
-    ids=["of other dtypes", "of keys", "a view of the host", "joined", "that is iterated over"],
+    ids=[
+        "of other dtypes",
+        "of keys",
+        "a view of the host",
+        "mixed",
+        "joined",
+        "that is iterated over",
+    ],
 )
 def test_a_source_of_ours_is_one(source: Any) -> None:
     assert len(told(dp.testing.check_source(source()))) >= 2
@@ -120,6 +128,15 @@ def test_an_epoch_has_what_its_order_promises(stream: Callable[[], dp.Stream]) -
     found = told(dp.testing.check_epoch(stream()))
     assert found['remainder="partial"'].endswith("as promised")
     assert found['remainder="carry"'].endswith("as promised")
+
+
+def test_of_a_long_epoch_both_ends_are_looked_at() -> None:
+    stream = dp.Stream(dp.ArraySource(np.zeros(300_001, np.uint8)), dp.Shuffled(KEY), batch_size=64)
+    found = told(dp.testing.check_epoch(stream, shuffles=True))
+    assert (
+        found['remainder="drop"']
+        == "4092 batches at both ends of two epochs, 261888 records as promised"
+    )
 
 
 # Graphs
