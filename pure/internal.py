@@ -85,6 +85,7 @@ from .host._resumable import check_holder as check_holder
 from .host._resumable import fill as fill
 from .host._resumable import policy as policy
 from .ops._arguments import checking as checking
+from .ops._arguments import is_checking as is_checking
 from .ops._arguments import known as known
 from .ops._augment import Tables as Tables
 from .ops._augment import aug_mix as aug_mix

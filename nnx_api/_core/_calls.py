@@ -26,6 +26,7 @@ from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan
 from .._call._programs import Program, refuse_found
 from . import _traced
+from ._checked import check_trace
 from ._described import described
 from ._fed import check_open, feed_of
 from ._kept import Kept
@@ -161,7 +162,7 @@ def check_call(
     parts = Parts.of(pipeline)
     values = parts.values()
     if any_traced([*values, *jax.tree.leaves((batch, key))]):
-        return  # the trace is the user's own to checkify
+        return check_trace(pipeline)
 
     def called(values: Values, batch: PyTree, key: PyTree) -> PyTree:
         return parts.together(values)(batch, key=key, origin=origin)
@@ -179,13 +180,16 @@ def planned(
     if kept.plan is None or not kept.plan[0].holds():
         parts = Parts.of(pipeline)
         if any_traced(parts.values()):
+            check_trace(pipeline)
             return None
         pipeline._check_graph()
         plan = Plan(pipeline, parts, kept.private, checked=pipeline._is_checked)
         kept.plan = plan, pipeline._stream().batching
     plan, batching = kept.plan
     values = plan.parts.values()
-    return None if plan.are_traced(values) else (plan, batching, values)
+    if plan.are_traced(values):
+        return check_trace(pipeline)
+    return plan, batching, values
 
 
 def _in_trace(pipeline: PipelineCore[Any, _Out], epoch: int | None) -> _Out:

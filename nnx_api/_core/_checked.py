@@ -5,6 +5,8 @@ What is looked at, and what is told of it, stands in `dagrax.pure`.
 
 from typing import Any, TypeVar
 
+from dagrax.pure import internal
+
 from ._fed import rest
 from ._kept import Beside, Kept
 from ._module import PipelineCore
@@ -19,6 +21,16 @@ def twin_of(pipeline: _Pipeline) -> _Pipeline:
     vars(twin)["_is_checked"] = True
     Kept.beside(twin).twin_of = pipeline
     return twin
+
+
+def check_trace(pipeline: PipelineCore[Any, Any]) -> None:
+    """Refuse a checked pipeline in a trace of one's own that looks at no values."""
+    if pipeline._is_checked and not internal.is_checking():
+        raise ValueError(
+            "The pipeline is checked, but is called in a trace of your own, such as that of jit, "
+            "where nothing would be looked at; call it outside, or trace by "
+            "jax.experimental.checkify.checkify, within dagrax.pure.ops.checking()."
+        )
 
 
 def begin(twin: Beside) -> None:

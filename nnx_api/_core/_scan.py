@@ -23,6 +23,7 @@ from .._call._plan import Plan, Reading
 from .._call._programs import Program
 from . import _traced
 from ._calls import owned, run, write
+from ._checked import check_trace
 from ._fed import check_open, feed_of
 from ._kept import Kept, Planned
 from ._module import Modules, PipelineCore, before_the_end
@@ -90,6 +91,7 @@ class Loop:
             pipeline._check_trace()
             with _told_of_modules(shared):
                 if planned is None:
+                    check_trace(pipeline)
                     pipeline._warn_of_a_copy()
                     self._arrays, ys = _traced.scan(
                         everything, self._arrays, self._step, self._rest, *static

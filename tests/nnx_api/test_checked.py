@@ -238,3 +238,28 @@ def test_a_source_that_is_read_on_the_host_is_read_on_behind_the_block(tmp_path:
     assert bool(jnp.isnan(pipeline.step()["x"][0]))
     assert checked.cursor == (0, 4)
     pipeline.close()
+
+
+IN_A_TRACE = (
+    "The pipeline is checked, but is called in a trace of your own, such as that of jit, where "
+    "nothing would be looked at; call it outside, or trace by "
+    "jax.experimental.checkify.checkify, within dagrax.pure.ops.checking()."
+)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda p: nnx.jit(lambda p: p.step())(p),
+        lambda p: nnx.jit(lambda p: p.outputs())(p),
+        lambda p: nnx.jit(lambda p: p.scan(lambda batch: batch, length=1))(p),
+        lambda p: nnx.jit(lambda p, batch: p(batch))(p, {"x": jnp.ones(2)}),
+    ],
+    ids=["step", "outputs", "scan", "call"],
+)
+def test_what_is_checked_is_refused_in_a_trace_that_looks_at_nothing(run: Any) -> None:
+    pipeline = Pipeline[Any, Any].from_arrays({"x": np.ones(4, np.float32)}, batch_size=2)
+    with pipeline.checked(), pytest.raises(ValueError) as error:
+        run(pipeline)
+    assert str(error.value) == IN_A_TRACE
+    run(pipeline)
