@@ -188,7 +188,8 @@ def planned(
     plan, batching = kept.plan
     values = plan.parts.values()
     if plan.are_traced(values):
-        return check_trace(pipeline)
+        check_trace(pipeline)
+        return None
     return plan, batching, values
 
 

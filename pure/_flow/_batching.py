@@ -15,6 +15,7 @@ from jaxtyping import Array, Shaped
 
 from .._text import of_type, valued
 
+_MOST = 2**31 - 1  # rows of a batch
 LAST = 2**32 - 1
 Integer: TypeAlias = int | np.uint32 | np.uint64 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
 
@@ -205,6 +206,11 @@ def check_length(length: int) -> None:
 def _check(batch_size: int, remainder: Remainder, records: int) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer):
         raise TypeError(valued("batch_size", batch_size, "an int."))
+    if batch_size > _MOST:
+        raise ValueError(
+            f"batch_size is {batch_size}, but a batch has at most {_MOST} records: rows are "
+            "counted by 32 bits."
+        )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
     if not isinstance(remainder, Pad) and remainder not in ("partial", "drop", "pad", "carry"):
