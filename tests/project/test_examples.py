@@ -170,7 +170,8 @@ def test_augmentation_search(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("page", "code"), snippets(), ids=[page for page, _ in snippets()])
 def test_snippets(page: str, code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """They print what the comments behind their calls of `print` say."""
+    """They print what the comments behind their calls of `print` say, each on one line."""
+    assert not re.findall(r"^ *\)+  # .*$", code, re.M), "a promise behind a call of several lines"
     if page in ON_FOUR_DEVICES:
         printed = run("-c", FOUR_DEVICES + code)
     else:
