@@ -100,6 +100,7 @@ def main() -> None:
                 name: seconds[name].median / entry.records for name, entry in entries.items()
             }
             tabled(report, title, entries, seconds)
+            report.save()  # what there is, should it be broken off
             if workload.name == MEMORY.name and shuffle:
                 settings = {name: entry.setting for name, entry in entries.items()}
     summarised(report, times)
