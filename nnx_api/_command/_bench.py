@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .._pipeline import Pipeline
+from ._told import many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Measured:
     ways: tuple[tuple[str, float], ...]
 
     def __str__(self) -> str:
+        rounds = f"medians of {self.rounds} rounds" if self.rounds > 1 else "1 round"
         head = (
-            f"bench: {self.records} records in batches of {self.batch_size}, on {self.device}, "
-            f"medians of {self.rounds} rounds of {self.batches}"
+            f"bench: {many(self.records, 'record')} in batches of {self.batch_size}, on "
+            f"{self.device}, {rounds} of {many(self.batches, 'batch', 'batches')}"
         )
         lines = [
             f"  {way}  {speed:>12,.1f} batches/s  {speed * self.batch_size:>14,.0f} records/s  "

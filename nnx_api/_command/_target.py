@@ -104,6 +104,8 @@ def _called(target: str, found: object) -> Pipeline[Any, Any]:
     if not callable(found):
         expected = f"a Pipeline, or a function that makes one.{_core(found)}"
         raise Usage(internal.of_type(f"`{target}`", found, expected))
+    if isinstance(found, type):
+        _check_class(target, found)
     try:
         inspect.signature(found).bind()
     except TypeError:
@@ -119,6 +121,19 @@ def _called(target: str, found: object) -> Pipeline[Any, Any]:
             internal.of_type(f"What `{target}` returned", given, f"a Pipeline.{_core(given)}")
         )
     return given
+
+
+def _check_class(target: str, found: type) -> None:
+    # Its own signature may be that of a metaclass, which takes anything.
+    try:
+        inspect.signature(found.__init__).bind(None)  # type: ignore[misc]
+    except (TypeError, ValueError):
+        place = target.rpartition(":")[0]
+        raise Usage(
+            f"`{target}` is a class that takes arguments; expected a Pipeline, or a function that "
+            f"makes one: write `def make_pipeline(): return {found.__name__}(…)`, and give "
+            f"{place}:make_pipeline."
+        ) from None
 
 
 def _core(value: object) -> str:

@@ -32,6 +32,11 @@ def text_of(error: BaseException) -> str:
     return "\n".join([*lines, *notes])
 
 
+def many(count: int, what: str, plural: str | None = None) -> str:
+    """`1 round`, `2 rounds`."""
+    return f"{count} {what if count == 1 else plural or what + 's'}"
+
+
 _JAX = "JAX has removed its internal frames"
 
 

@@ -22,12 +22,12 @@ from .._loop import check_given, step
 from .._loop import epoch as epoch_in_memory
 from .._loop import scan as scan_in_memory
 from .._random._origin import Origin
-from .._text import listed, suggestion
+from .._text import listed
 from ..host._loops import epoch as epoch_on_the_host
 from ..host._loops import scan as scan_on_the_host
 from ._compared import Difference, difference, is_key, numbers
 from ._read import on_one_device, read, records, some
-from ._report import Report, Seen, counted, fail, graph_name, joined
+from ._report import Report, Seen, check_names, check_parts, counted, fail, graph_name, joined
 
 _FEW = 4  # records that are run without a program
 _Rows: TypeAlias = Int[np.ndarray, "_"]
@@ -55,11 +55,10 @@ def check_invariance(
     **Errors:** AssertionError with the smallest batch, the first node, record and field that
     differ; those of stages and source.
     """
+    check_parts("check_invariance", pipeline, stream)
     check_given(pipeline, stream, stream.start(), key)
-    unknown = [name for name in mixes or () if name not in pipeline.stages]
-    if unknown:
-        told = suggestion(unknown[0], pipeline.stages)
-        raise ValueError(f"mixes names {listed(unknown)}, which is no node. {told}")
+    if mixes is not None:
+        mixes = check_names("mixes", mixes, pipeline.stages)
     told = graph_name(pipeline, stream)
     trial = _Trial(*on_one_device(stream, (pipeline, *read(stream, stream.start()), key)))
     other = on_one_device(stream, read(stream, _second(stream.batching)))

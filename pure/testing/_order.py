@@ -5,7 +5,7 @@ streams are not known here.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
@@ -16,7 +16,7 @@ from jaxtyping import Int, PyTree
 
 from .._flow._namespace import Batch, Epoch, plain
 from .._flow._order import AbstractOrder, checked_ids, positions_of
-from .._text import of_type
+from .._text import of_type, valued
 from ._report import Report, Seen, counted, fail, joined
 
 SIZES = (1, 2, 7, 100, 70_000)
@@ -51,12 +51,13 @@ def check_order(
       should not; what it does is told in any case.
 
     **Errors:** AssertionError with the smallest size, the first epoch and the first position that
-    fail; ValueError for an order that is for none of the sizes; its own.
+    fail; TypeError and ValueError for sizes that are none, and for an order that is for none of the
+    sizes; its own.
     """
     if not isinstance(order, AbstractOrder):
         mend = "an order: write dp.Shuffled(key); that of a source of the face is source.pure()[1]."
         raise TypeError(of_type("order", order, mend))
-    fitting = _fitting(order, sizes)
+    fitting = _fitting(order, _checked(sizes))
     positions, differ = 0, False
     traced = {fitting[-1], max([x for x in fitting if x <= _SMALL], default=fitting[0])}
     for size in fitting:
@@ -72,7 +73,7 @@ def check_order(
         type(order).__name__,
         (
             Seen(
-                f"over {joined(fitting)} records, epochs {joined(_EPOCHS)}",
+                f"over {_records(fitting)}, epochs {joined(_EPOCHS)}",
                 f"{counted(positions, 'position')}, every id in range, {once}",
             ),
             Seen("positions alone, and backwards", "the same ids"),
@@ -93,6 +94,26 @@ def _check_shuffles(name: str, differ: bool, shuffles: bool | None) -> None:
         fail(f"`{name}`", f"epochs {_EPOCHS[0]} and {_EPOCHS[1]} differ, but shuffles is False.")
 
 
+def _checked(sizes: object) -> list[int]:
+    expected = "numbers of records in a list: write sizes=[{}]."
+    if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        whole = isinstance(sizes, int) and sizes > 0
+        raise TypeError(valued("sizes", sizes, expected.format(sizes if whole else 7)))
+    found = list(sizes)
+    if not found:
+        raise ValueError(f"sizes is empty; expected {expected.format(7)}")
+    for at, size in enumerate(found):
+        if isinstance(size, bool) or not isinstance(size, int | np.integer):
+            raise TypeError(valued(f"sizes[{at}]", size, "a whole number of records."))
+        if size < 1:
+            raise ValueError(f"sizes[{at}] is {size}; expected at least 1 record.")
+    return [int(size) for size in found]
+
+
+def _records(sizes: Sequence[int]) -> str:
+    return f"{joined(sizes)} record{'s' * ([*sizes] != [1])}"
+
+
 def _fitting(order: AbstractOrder, sizes: Sequence[int]) -> list[int]:
     fitting, refused = [], None
     for size in sorted(sizes):
@@ -101,10 +122,10 @@ def _fitting(order: AbstractOrder, sizes: Sequence[int]) -> list[int]:
         except ValueError as error:
             refused = error
         else:
-            fitting.append(int(size))
+            fitting.append(size)
     if not fitting:
         raise ValueError(
-            f"The order is for none of {joined(sizes)} records; pass the number that it is for: "
+            f"The order is for none of {_records(sizes)}; pass the number that it is for: "
             f"check_order(order, sizes=[…]). It says: {refused}"
         ) from refused
     return fitting

@@ -19,7 +19,7 @@ from .._loop import check_given
 from .._loop import epoch as epoch_in_memory
 from ..host._loops import epoch as epoch_on_the_host
 from ._compared import difference
-from ._report import Report, Seen, counted, fail, graph_name, joined
+from ._report import Report, Seen, check_parts, counted, fail, graph_name, joined
 
 
 def check_resume(
@@ -38,6 +38,7 @@ def check_resume(
     **Errors:** AssertionError with the place, the batch, its row and field that fail; those of
     stages and source.
     """
+    check_parts("check_resume", pipeline, stream)
     check_given(pipeline, stream, stream.start(), key)
     batching, steps = stream.batching, stream.steps_per_epoch
     seed = jax.random.key(0) if key is None else key

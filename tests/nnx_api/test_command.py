@@ -21,6 +21,9 @@ import sys
 from tests.nnx_api.test_command import made, variants
 print("a word of the module")
 pipeline = made()
+class Own(type(pipeline)):
+    def __init__(self):
+        super().__init__(source=made().source, batch_size=2)
 def fails():
     raise RuntimeError("of its own") from ValueError("the cause")
 """
@@ -92,7 +95,9 @@ def test_every_way_is_measured(capsys: Capture) -> None:
     assert {*found["ways"]} == {"step", "for", "scan"}
     assert all(speed > 0 for speed in found["ways"].values())
     assert main(["bench", "target:pipeline", "--batches", "3", "--rounds", "1"]) == 0
-    assert "scan" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "scan" in told
+    assert "6 records in batches of 4, on " in told and ", 1 round of 3 batches\n" in told
 
 
 def test_an_error_of_the_user_is_told_with_their_own_code_alone(capsys: Capture) -> None:
@@ -102,6 +107,34 @@ def test_an_error_of_the_user_is_told_with_their_own_code_alone(capsys: Capture)
     told = capsys.readouterr().err
     assert 'raise RuntimeError("of its own")' in told
     assert "dagrax/nnx_api" not in told and "importlib" not in told
+
+
+def test_a_class_of_no_arguments_makes_a_pipeline(capsys: Capture) -> None:
+    assert main(["describe", "target:Own"]) == 0
+    assert "batches of 2" in capsys.readouterr().out
+
+
+def test_a_module_that_ends_the_program_is_told(capsys: Capture, folder: Path) -> None:
+    (folder / "ends.py").write_text("import sys\nsys.exit()\n")
+    assert main(["describe", "ends.py:pipeline", "--traceback"]) == 1
+    told = capsys.readouterr().err
+    assert "sys.exit()" in told
+    assert "the code of `ends.py:pipeline` ended the program by SystemExit(None); let" in told
+
+
+def test_a_file_of_the_user_that_is_not_there_is_a_fault_of_the_code(
+    capsys: Capture, folder: Path
+) -> None:
+    (folder / "reads.py").write_text("def pipeline():\n    open('data.npy')\n")
+    assert main(["draw", "reads:pipeline", "graph.mmd"]) == 1
+    assert "FileNotFoundError" in capsys.readouterr().err
+
+
+def test_a_path_that_is_a_folder_cannot_be_written(capsys: Capture, folder: Path) -> None:
+    (folder / "graph.mmd").mkdir()
+    assert main(["draw", "target:pipeline", "graph.mmd"]) == 2
+    told = "dagrax: `graph.mmd` cannot be written (is a directory); write to another.\n"
+    assert capsys.readouterr().err == told
 
 
 def test_it_is_a_program() -> None:

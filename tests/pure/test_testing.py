@@ -2,6 +2,7 @@
 faults."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -187,6 +188,94 @@ def test_a_slope_that_is_no_number_is_told_by_its_place() -> None:
     stream = dp.Stream(dp.ArraySource(DATA), batch_size=3)
     with pytest.raises(AssertionError, match=r"input `x`\[0\] of record 0: grad is (nan|inf)"):
         dp.testing.check_gradients(dp.Pipeline.linear([Infinite()]), stream)
+
+
+@jax.custom_vjp
+def three(x: Any) -> Any:
+    return 2 * x
+
+
+three.defvjp(lambda x: (2 * x, None), lambda _, slope: (3 * slope,))
+
+
+class Gained(eqx.Module):
+    gain: Any
+
+    def __call__(self, batch: Any) -> Any:
+        return {"x": three(self.gain) * batch["x"]}
+
+
+def stopped(x: Any) -> Any:
+    return 2 * jax.lax.stop_gradient(x)
+
+
+PLANTED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "none at all": (lambda b: {"x": stopped(b["x"])}, "grad is 0, but differences show 2;"),
+    "another one": (lambda b: {"x": three(b["x"])}, "grad is 3, but differences show 2;"),
+    "of one of two outputs": (
+        lambda b: {"x": stopped(b["x"]), "y": b["x"]},
+        "grad of `x` is 0, but differences show 2;",
+    ),
+    "of one of two inputs": (
+        lambda b: {"x": b["x"], "y": stopped(b["y"])},
+        "grad of `y` is 0, but differences show 2;",
+    ),
+    "of the small one beside a large one": (
+        lambda b: {"x": stopped(b["x"]), "y": 1e5 * b["x"]},
+        "grad of `x` is 0, but differences show 2;",
+    ),
+    "of one record": (
+        lambda b: {"x": b["x"].at[-1].set(three(b["x"][-1]))},
+        "grad is 3, but differences show 2;",
+    ),
+    "of a record by another": (
+        lambda b: {"x": b["x"] + stopped(b["x"][::-1])},
+        "grad is 0, but differences show",
+    ),
+    "of an array of its own": (Gained(jnp.ones(())), "array `gain`: grad is"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_wrong_derivative_of_numbers_alone_is_found_whatever_the_batch_size(name: str) -> None:
+    stage, expected = PLANTED[name]
+    rng = np.random.default_rng(1)
+    some = {"drawn": rng.normal(size=8), "counted": np.arange(8), "from 1 to 2": None}
+    for size, kind in ((2, "counted"), (2, "from 1 to 2"), (3, "drawn"), (8, "drawn")):
+        x = np.linspace(1, 2, 8) if some[kind] is None else some[kind]
+        data = {"x": np.float32(x), "y": np.float32(rng.normal(size=8))}
+        stream = dp.Stream(dp.ArraySource(data), batch_size=size)
+        graph = dp.Pipeline.linear({"planted": stage})
+        with pytest.raises(AssertionError, match=re.escape(expected)):
+            dp.testing.check_gradients(graph, stream)
+
+
+def test_a_kink_has_any_slope_between_those_of_its_sides() -> None:
+    def kinked(batch: Any) -> Any:
+        x = batch["x"]
+        return {"x": jnp.abs(x - 1), "y": jax.nn.relu(x), "z": jnp.clip(x, 0, 2), "w": x - x.mean()}
+
+    stream = dp.Stream(dp.ArraySource({"x": np.arange(4, dtype=np.float32)}), batch_size=4)
+    dp.testing.check_gradients(dp.Pipeline.linear([kinked]), stream)
+
+
+def test_a_record_that_is_no_number_hides_no_other() -> None:
+    def root(batch: Any) -> Any:
+        return {"x": jnp.where(batch["x"] < 0, jnp.inf, stopped(batch["x"]))}
+
+    stream = dp.Stream(dp.ArraySource({"x": np.array([-1, 2], np.float32)}), batch_size=2)
+    with pytest.raises(AssertionError, match="of record 1: grad is 0, but differences show 2"):
+        dp.testing.check_gradients(dp.Pipeline.linear([root]), stream)
+
+
+# Words
+
+
+def test_one_record_is_one() -> None:
+    stream = dp.Stream(dp.ArraySource({"x": np.array([2], np.float32)}), batch_size=1)
+    report = dp.testing.check_gradients(dp.Pipeline.linear([lambda batch: batch]), stream)
+    assert report.subject == "1 node over 1 record by 1, Sequential"
+    assert "over 1 record, epochs" in str(dp.testing.check_order(Rotated(), sizes=[1]))
 
 
 # The face
