@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jax.core import Tracer
+from jaxtyping import Int, PRNGKeyArray, PyTree
 
 from ._flow._batching import Cursor, check_cursor
+from ._flow._fields import fields
 from ._flow._stream import Stream
 from ._graph._finite import made
 from ._graph._pipeline import Pipeline, check_no_draws, numbered, run_node
@@ -29,6 +31,7 @@ if TYPE_CHECKING:  # which is imported when it is used
 else:
     Feed: TypeAlias = object
 
+_Rows: TypeAlias = Int[np.ndarray, " rows"]
 _MOST = 8  # ids that are written out
 
 
@@ -62,25 +65,27 @@ class NodeRun:
 @dataclasses.dataclass(frozen=True)
 class NotFinite:
     """Where a NaN or an infinity is: a node, or `source`, a field, and the ids of the records (none
-    where the rows are not those of the batch)."""
+    where the rows are not those of the batch). `infinite` are those that hold no NaN."""
 
     node: str
     field: str
     records: tuple[int, ...]
     is_nan: bool
+    infinite: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Debugged:
     """A batch, run node by node: `str` is a table, which a notebook shows as one.
 
-    `records` are the ids of its records, of `epoch`; `nodes` what came of each, in the order in
-    which they ran. `first` is where a node has first made a NaN or an infinity of finite numbers,
-    None if none has; `given` are those that the batch came with.
+    `records` are the ids of its records, of `epoch`, or without an epoch the rows of a batch of
+    your own; what a remainder has filled in is left out. `nodes` is what came of each, in the order
+    in which they ran. `first` is where a node has first made a NaN or an infinity of finite
+    numbers, None if none has; `given` are those that the batch came with.
     """
 
-    epoch: int
-    offset: int
+    epoch: int | None
+    offset: int | None
     records: tuple[int, ...]
     nodes: tuple[NodeRun, ...]
     first: NotFinite | None
@@ -97,7 +102,9 @@ class Debugged:
         return dataclasses.asdict(self)
 
     def _head(self) -> str:
-        many = "1 record" if len(self.records) == 1 else f"{len(self.records)} records"
+        if self.epoch is None:
+            return f"{_many(len(self.records), 'row')} of the batch given"
+        many = _many(len(self.records), "record")
         return f"{many} of epoch {self.epoch}, from offset {self.offset} on: {_ids(self.records)}"
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -106,8 +113,8 @@ class Debugged:
         ]
         for run in self.nodes:
             name, lines = run.node, []
-            for before, fields in zip(run.reads, run.inputs, strict=True):
-                lines += [(f"in, of {before}", x) for x in fields]
+            for before, given in zip(run.reads, run.inputs, strict=True):
+                lines += [(f"in, of {before}", x) for x in given]
             lines += [("out", x) for x in run.output if x.field not in run.kept]
             for what, numbers in lines:
                 rows.append((name, what, *_cells(numbers)))
@@ -117,12 +124,14 @@ class Debugged:
         return rows
 
     def _foot(self) -> str:
-        lines = [f"The source holds {_what(x)} already." for x in self.given]
+        row = "row" if self.epoch is None else "record"
+        holder = "batch" if self.epoch is None else "source"
+        lines = [f"The {holder} holds {_what(x, row)} already." for x in self.given]
         if self.first is not None:
-            mixes = " The batch held some before: a node that mixes records spreads them."
+            mixes = f" The batch held some before: a node that mixes {row}s spreads them."
             lines.append(
                 f"Node `{self.first.node}` is the first to make one of finite numbers: "
-                f"{_what(self.first)}.{mixes * bool(self.given)}"
+                f"{_what(self.first, row)}.{mixes * bool(self.given)}"
             )
         return "\n".join(lines or ["All numbers are finite."])
 
@@ -140,12 +149,12 @@ def debug(
 
     The next batch at the cursor, with the draws that `step` would make of it; or that in which the
     `record` of this id is handed out in the epoch of the cursor, of which only this record is told;
-    or a `batch` of your own, whose records count as 0, 1, … of epoch 0. A stage sees values, so
-    that `print` and a debugger show them.
+    or a `batch` of your own, whose rows draw as the records 0, 1, … of epoch 0. A stage sees
+    values, so that `print` and a debugger show them.
 
     **Errors:** what a stage raises, with a note of what the nodes before it gave; those of `step`;
     TypeError inside a trace; ValueError for a record that is not handed out, and for a record and a
-    batch at once.
+    batch at once; for a batch that is none, those of `ArraySource`.
     """
     return debugged(pipeline, stream, cursor, key, record, batch)
 
@@ -167,8 +176,9 @@ def debugged(
     if key is not None:
         check_key("key", key)
     if batch is not None:
+        check_own(batch)
         own = jax.tree.map(jnp.asarray, batch)
-        return _told(pipeline, own, numbered(own), key, None)
+        return _told(pipeline, own, None, key, None)
     check_cursor(cursor, wide=stream.is_wide)
     if cursor.is_traced:
         raise TypeError(
@@ -184,19 +194,34 @@ def debugged(
     return _told(pipeline, rows, origin, key, row)
 
 
+def check_own(batch: PyTree) -> None:
+    """Refuse what is no batch. **Errors:** those of `ArraySource`, and TypeError in a trace."""
+    if any(isinstance(x, Tracer) for x in jax.tree.leaves(batch)):
+        raise TypeError(
+            "The batch is traced (jit, scan, vmap), where no values can be looked at; call it "
+            "outside."
+        )
+    fields(batch)
+
+
 def _told(
-    pipeline: Pipeline, batch: PyTree, origin: Origin, key: PRNGKeyArray | None, row: int | None
+    pipeline: Pipeline,
+    batch: PyTree,
+    where: Origin | None,
+    key: PRNGKeyArray | None,
+    row: int | None,
 ) -> Debugged:
-    run = pipeline.schedule.executed
+    run, origin = pipeline.schedule.executed, where or numbered(batch)
     if key is None:
         check_no_draws(run, pipeline)
     many, ids = len(origin.ids), ids_of(origin)
-    shown = slice(None) if row is None else slice(row, row + 1)
+    counts = np.ones(many, np.bool_) if origin.counts is None else np.asarray(origin.counts)
+    shown = np.flatnonzero(counts if row is None else np.arange(many) == row)
     given = _not_finite("source", (), batch, many, ids, shown)
     report = Debugged(
-        epoch=int(np.asarray(origin.epochs)[0]),
-        offset=number(np.asarray(origin.offset).tolist()),
-        records=tuple(ids[shown]),
+        epoch=None if where is None else int(np.asarray(where.epochs)[0]),
+        offset=None if where is None else number(np.asarray(where.offset).tolist()),
+        records=tuple(ids[i] for i in shown.tolist()),
         nodes=(NodeRun("source", "", (), (), _numbers(batch, many, shown)),),
         first=None,
         given=tuple(given),
@@ -252,17 +277,20 @@ def _not_finite(
     output: PyTree,
     many: int,
     ids: Sequence[int],
-    shown: slice,
+    shown: _Rows,
 ) -> Iterator[NotFinite]:
     given, found = jax.tree.map(_plain, (tuple(inputs), output))
-    for field, value, blamed in made(given, found, many):
-        rows = np.asarray(blamed)
-        if rows.ndim:
-            rows = rows & np.isin(np.arange(many), np.arange(many)[shown])
-        if rows.any():
-            records = np.flatnonzero(rows) if rows.ndim else np.arange(0)
-            is_nan = bool(np.isnan(np.asarray(value)[rows] if rows.ndim else value).any())
-            yield NotFinite(node, field, tuple(ids[i] for i in records.tolist()), is_nan)
+    for field, value, blamed, _ in made(given, found, many):
+        rows, numbers = np.asarray(blamed), np.asarray(value)
+        if not rows.ndim:
+            if rows:
+                yield NotFinite(node, field, (), bool(np.isnan(numbers).any()))
+            continue
+        own = [i for i in shown.tolist() if rows[i]]
+        infinite = [i for i in own if not np.isnan(numbers[i]).any()]
+        if own:
+            records, others = (tuple(ids[i] for i in found) for found in (own, infinite))
+            yield NotFinite(node, field, records, len(own) > len(infinite), others)
 
 
 def _plain(leaf: PyTree) -> PyTree:
@@ -281,11 +309,11 @@ def _fields(tree: PyTree) -> list[tuple[str, PyTree]]:
     return [(path_text(path), x) for path, x in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def _numbers(tree: PyTree, many: int, shown: slice) -> tuple[Numbers, ...]:
+def _numbers(tree: PyTree, many: int, shown: _Rows) -> tuple[Numbers, ...]:
     return tuple(_numbers_of(path, x, many, shown) for path, x in _fields(tree))
 
 
-def _numbers_of(field: str, leaf: PyTree, many: int, shown: slice) -> Numbers:
+def _numbers_of(field: str, leaf: PyTree, many: int, shown: _Rows) -> Numbers:
     array = _plain(leaf)
     if isinstance(array, jax.Array):
         return Numbers(field, spec_text(leaf), None, None, None, 0.0, 0.0)
@@ -318,8 +346,17 @@ def _ids(records: Sequence[int]) -> str:
     return some + (f", … ({len(records)} of them)" if len(records) > _MOST else "")
 
 
-def _what(x: NotFinite) -> str:
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def _what(x: NotFinite, row: str) -> str:
+    def of(rows: Sequence[int]) -> str:
+        return f" of {row}{'s' * (len(rows) > 1)} {_ids(rows)}" if rows else ""
+
     field = f"field `{x.field}`" if x.field else "the output"
-    many = "record" if len(x.records) == 1 else "records"
-    of = f" of {many} {_ids(x.records)}" if x.records else ""
-    return f"{'NaN' if x.is_nan else 'an infinity'} in {field}{of}"
+    if not x.is_nan:
+        return f"an infinity in {field}{of(x.records)}"
+    nan = [record for record in x.records if record not in x.infinite]
+    also = f", and an infinity{of(x.infinite)}" if x.infinite else ""
+    return f"NaN in {field}{of(nan)}{also}"

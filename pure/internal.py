@@ -5,6 +5,7 @@ What a user needs stands in `dagrax.pure`.
 
 from ._contract._check import Findings as Findings
 from ._contract._check import survey as survey
+from ._debug import check_own as check_own
 from ._debug import debugged as debugged
 from ._debug import debugged_together as debugged_together
 from ._fingerprint import combined as combined

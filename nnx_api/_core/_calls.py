@@ -163,6 +163,7 @@ def check_call(
     values = parts.values()
     if any_traced([*values, *jax.tree.leaves((batch, key))]):
         return check_trace(pipeline)
+    internal.check_own(batch)
 
     def called(values: Values, batch: PyTree, key: PyTree) -> PyTree:
         return parts.together(values)(batch, key=key, origin=origin)

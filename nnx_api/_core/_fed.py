@@ -23,9 +23,11 @@ _CLOSED = (
 
 
 def check_open(kept: Kept) -> None:
-    """Refuse a pipeline that was closed. **Errors:** RuntimeError."""
+    """Refuse a pipeline that was closed, or is the twin of one. **Errors:** RuntimeError."""
     if kept.is_closed:
         raise RuntimeError(_CLOSED)
+    if kept.twin_of is not None:
+        check_open(Kept.beside(kept.twin_of))
 
 
 def feed_of(

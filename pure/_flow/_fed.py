@@ -18,7 +18,7 @@ from .._channels_last import canonical
 from .._mesh import stacked
 from .._random._origin import Numbers, Origin
 from ._apart import apart, settled
-from ._batching import Cursor
+from ._batching import Cursor, Pad
 from ._carry import check_carry
 from ._gather import as_gathered
 from ._namespace import Batch, Epoch, Flags, plain
@@ -59,10 +59,13 @@ def handed(stream: Stream, fed: Fed) -> tuple[PyTree, Origin]:
         for name in ("ids", "turn", "own")
         if (x := getattr(fed.origin, name)) is not None
     }
+    counts = jnp.asarray(fed.counts)
+    if isinstance(stream.batching.remainder, Pad):
+        apart["counts"] = counts if spread is None else spread.each(counts)
     origin = dataclasses.replace(fed.origin, **apart)
     rows = jax.tree.map(jnp.asarray, fed.rows)
     rows = as_gathered(rows, mark) if spread is None else spread.each(rows)
-    return stream.with_marks(rows, jnp.asarray(fed.counts), origin), origin
+    return stream.with_marks(rows, counts, origin), origin
 
 
 def looped(

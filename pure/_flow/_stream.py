@@ -183,14 +183,16 @@ class Stream(eqx.Module, Generic[Batch]):
         A shard gives its part of them.
         """
         places, counts, origin = self.origin(_traced(cursor), length)
+        if isinstance(self.batching.remainder, Pad):
+            origin = dataclasses.replace(origin, counts=counts)
         return self.rows(places, counts), self._spread_out(origin)
 
     def _spread_out(self, origin: Origin) -> Origin:
         if self.spread is None:
             return origin
-        each = origin.ids, origin.lap, origin.turn, origin.own
-        ids, lap, turn, own = self.spread.each(each)
-        return dataclasses.replace(origin, ids=ids, lap=lap, turn=turn, own=own)
+        names = "ids", "lap", "turn", "own", "counts"
+        each = self.spread.each({name: getattr(origin, name) for name in names})
+        return dataclasses.replace(origin, **each)
 
     def origin(self, cursor: Cursor, length: int) -> tuple[Words, Flags, Origin]:
         """Where the `length` records from a settled cursor on are, which count, and their origin.

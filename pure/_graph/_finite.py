@@ -25,29 +25,45 @@ Flags: TypeAlias = Bool[Array, "..."] | Bool[np.ndarray, "..."]
 
 class Made(NamedTuple):
     """A field of what a node returned, and in which records the node is to blame for what is not
-    finite there; one answer for the whole, where its rows are not those of the batch."""
+    finite there; one answer for the whole, where its rows are not those of the batch. `others`
+    says whether something that it was given is not finite, of which it may be a mixture."""
 
     field: str
     value: Numbers
     blamed: Flags
+    others: Flags | np.bool_
 
 
-def made(inputs: Sequence[PyTree], output: PyTree, records: int) -> Iterator[Made]:
+def made(
+    inputs: Sequence[PyTree], output: PyTree, records: int, counts: Flags | None = None
+) -> Iterator[Made]:
     """For each field of floats, where it is not finite although what was given of it was.
 
-    Of arrays of JAX, traced or not, or of NumPy.
+    Of arrays of JAX, traced or not, or of NumPy. `counts` says which rows are records: nobody is to
+    blame for the others.
     """
     none = np.zeros((), np.bool_)
     given = functools.reduce(operator.or_, [_bad(x, records) for _, x in _floats(inputs)], none)
     for field, value in _floats(output):
         bad = _bad(value, records)
         rest = given if bad.ndim else given.any()
-        yield Made(field, value, bad & ~rest)
+        blamed = bad & ~rest
+        if counts is not None and blamed.ndim:
+            blamed = blamed & counts
+        yield Made(field, value, blamed, given.any())
 
 
-def check_finite(inputs: Sequence[PyTree], output: PyTree, origin: Origin) -> None:
-    """Refuse a NaN or an infinity that a node has made, in programs that look at values."""
-    for field, value, blamed in made(inputs, output, origin.ids.shape[0]) if is_checking() else ():
+def check_finite(
+    inputs: Sequence[PyTree], output: PyTree, origin: Origin, *, is_own: bool = False
+) -> None:
+    """Refuse a NaN or an infinity that a node has made, in programs that look at values.
+
+    `is_own` says that the batch is a user's own, whose rows are no records of a source.
+    """
+    if not is_checking():
+        return
+    found = made(inputs, output, origin.ids.shape[0], origin.counts)
+    for field, value, blamed, others in found:
         name = f"field `{field}`" if field else "the output"
         name = name.replace("{", "{{").replace("}", "}}")
         if not blamed.ndim:
@@ -59,14 +75,17 @@ def check_finite(inputs: Sequence[PyTree], output: PyTree, origin: Origin) -> No
         first = rows & (numbers == jnp.min(numbers, where=rows, initial=rows.shape[0]))
         ids = [_of(first, word) for word in (origin.ids.T if origin.ids.ndim > 1 else [origin.ids])]
         told = {f"id{place}": word for place, word in enumerate(ids)}
-        checked(
-            ~rows.any(),
-            f"{name} of record {_SPELT[len(ids)]} in epoch {{epoch}} is {{value}}; what the node "
-            "was given of that record is finite.",
-            value=_worst(value, _along(first, value)),
-            epoch=_of(first, _epochs(origin)),
-            **told,
+        told |= {"value": _worst(value, _along(first, value))}
+        if not is_own:
+            told |= {"epoch": _of(first, _epochs(origin))}
+        row, where = ("row", "of the batch given") if is_own else ("record", "in epoch {epoch}")
+        said = (
+            f"{name} of {row} {_SPELT[len(ids)]} {where} is {{value}}; what the node was given of "
+            f"that {row} is finite"
         )
+        mixes = f", but of another {row} it is not: a node that mixes {row}s spreads that."
+        checked(~rows.any() | others, f"{said}.", **told)
+        checked(~(rows.any() & others), said + mixes, **told)
 
 
 _SPELT = ("", "{id0}", "{id0} * 2**32 + {id1}")

@@ -291,7 +291,8 @@ def evaluate(
     for node in run:
         before = pipeline.schedule.predecessors(node)
         inputs = [values[name] for name in before] or [source]
-        values[node] = run_node(pipeline, node, inputs, key, origin or numbered(source))
+        rows = origin or numbered(source)
+        values[node] = run_node(pipeline, node, inputs, key, rows, is_own=origin is None)
     return {node: values[pipeline.schedule.node(node)] for node in nodes}
 
 
@@ -301,8 +302,13 @@ def run_node(
     inputs: Sequence[Output],
     key: PRNGKeyArray | None,
     origin: Origin,
+    *,
+    is_own: bool = False,
 ) -> Output:
-    """What a node returns; what it raises names it, and so does a NaN where that is looked for."""
+    """What a node returns; what it raises names it, and so does a NaN where that is looked for.
+
+    `is_own` says that the batch is a user's own, whose rows are no records of a source.
+    """
     stage = pipeline.stages[node]
     try:
         output = call(node, stage, inputs, key, origin)
@@ -317,7 +323,7 @@ def run_node(
     if failure := output_failure(output):
         raise TypeError(f"Node `{node}` {failure}")
     with in_node(node):
-        check_finite(inputs, output, origin)
+        check_finite(inputs, output, origin, is_own=is_own)
     return output
 
 

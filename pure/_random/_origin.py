@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, UInt32
+from jaxtyping import Array, Bool, UInt32
 
 if TYPE_CHECKING:  # for a checker they are arrays of JAX, which the host alone has not
     Numbers: TypeAlias = Array
+    Flags: TypeAlias = Array
 else:
     Numbers: TypeAlias = UInt32[Array, "..."] | UInt32[np.ndarray, "..."] | np.uint32
+    Flags: TypeAlias = Bool[Array, "..."] | Bool[np.ndarray, "..."]
 
 
 class Origin(eqx.Module):
@@ -26,6 +28,8 @@ class Origin(eqx.Module):
 
     `turn` tells the times apart that a record is handed out in one epoch, under an order that may
     hand it out twice. `own` is the epoch of each record's own source, where several are mixed.
+    `counts` says which rows are records, where others may have been filled in; no draw depends on
+    it.
 
     Where there are 2**31 records or more, `ids` and `offset` have a last axis of two words, the
     high one first.
@@ -37,6 +41,7 @@ class Origin(eqx.Module):
     offset: Numbers
     turn: Numbers | None = None
     own: Numbers | None = None
+    counts: Flags | None = None
 
     @property
     def mark(self) -> UInt32[Array, ""]:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Int, PyTree
 from .._flow._batching import Cursor
 from .._flow._fed import at, handed
 from .._flow._stream import Stream
-from .._random._origin import Numbers, Origin
+from .._random._origin import Flags, Numbers, Origin
 from ..host._feed import Feed
 from ._compared import is_key
 
@@ -51,16 +51,17 @@ def _here(leaf: PyTree) -> PyTree:
 def some(rows: Int[np.ndarray, "_"], batch: PyTree, origin: Origin) -> tuple[PyTree, Origin]:
     """These rows of a batch, as a batch. By NumPy, which compiles nothing for it."""
 
-    def of(x: Numbers) -> Numbers:
+    def of(x: Numbers | Flags) -> Array:
         return jnp.asarray(np.asarray(x)[rows])
 
-    turn, own = origin.turn, origin.own
+    turn, own, counts = origin.turn, origin.own, origin.counts
     origin = dataclasses.replace(
         origin,
         ids=of(origin.ids),
         lap=of(origin.lap),
         turn=None if turn is None else of(turn),
         own=None if own is None else of(own),
+        counts=None if counts is None else of(counts),
     )
     chosen = jax.tree.map(
         lambda x: x[rows] if is_key(x) else jnp.asarray(np.asarray(x)[rows]), batch

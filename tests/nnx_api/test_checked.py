@@ -263,3 +263,33 @@ def test_what_is_checked_is_refused_in_a_trace_that_looks_at_nothing(run: Any) -
         run(pipeline)
     assert str(error.value) == IN_A_TRACE
     run(pipeline)
+
+
+def test_rows_that_were_filled_in_are_no_records(tmp_path: Path) -> None:
+    def divided(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {**batch, "x": batch["x"] / batch["valid"].astype(jnp.float32)}
+
+    np.save(tmp_path / "x.npy", np.zeros(3, np.float32))
+    read: HostSource = HostSource(source=host.DiskSource({"x": tmp_path / "x.npy"}))
+    held: MemorySource = MemorySource(data={"x": np.zeros(3, np.float32)})
+    for source in (held, read):
+        with (
+            Pipeline(source=source, stages=[divided], batch_size=2, remainder="pad") as pipeline,
+            pipeline.checked(),
+        ):
+            assert bool(jnp.isnan([pipeline.step() for _ in range(2)][1]["x"][1]))
+            assert len(list(pipeline)) == 2
+            assert pipeline.scan(lambda batch: batch["valid"].sum()).tolist() == [2, 1]
+            assert len(list(pipeline.blocks(total, every=2, length=2))) == 1
+            pipeline.seek(epoch=0, offset=2)
+            report = pipeline.debug()
+            assert (report.records, report.first) == ((2,), None)
+
+
+def test_a_twin_of_a_closed_pipeline_is_closed() -> None:
+    pipeline = rooted()
+    twin = pipeline.checked()
+    pipeline.close()
+    for each in (twin, pipeline.checked()):
+        with pytest.raises(RuntimeError, match=r"^The pipeline was closed, by close\(\)"):
+            each.step()

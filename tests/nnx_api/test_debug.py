@@ -88,6 +88,8 @@ def test_who_made_the_first_nan_is_named_and_what_was_missing_is_told_apart() ->
         "record 3. The batch held some before: a node that mixes records spreads them."
     )
     assert pipeline.debug(record=7).first is None
+    both = pipeline_of({"root": root}, x=np.where(X == 2, np.inf, x), batch_size=10).debug().given
+    assert [(what.records, what.infinite) for what in both] == [((2, 7), (2,))]
     assert json.loads(json.dumps(report.to_dict()))["first"]["records"] == [3]
     assert "<td" in report._repr_html_()
 
@@ -96,13 +98,14 @@ def test_a_batch_of_ones_own_counts_from_0() -> None:
     pipeline = pipeline_of({"root": root})
     report = pipeline.debug(batch={"x": np.array([1, 2, -1], np.float32)})
     assert str(report) == (
-        "3 records of epoch 0, from offset 0 on: 0, 1, 2\n\n"
+        "3 rows of the batch given\n\n"
         "node                   field  spec    min  mean    max     NaN     inf\n"
         "source  out            x      f32[3]  -1   0.6667  2\n"
         "root    in, of source  x      f32[3]  -1   0.6667  2\n"
         "        out            x      f32[3]  0    0.3466  0.6931  33.3 %\n\n"
-        "Node `root` is the first to make one of finite numbers: NaN in field `x` of record 2."
+        "Node `root` is the first to make one of finite numbers: NaN in field `x` of row 2."
     )
+    assert (report.epoch, report.offset, report.records) == (None, None, (0, 1, 2))
 
 
 def test_stages_see_values_and_an_error_is_told_with_what_came_before() -> None:
