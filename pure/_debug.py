@@ -24,7 +24,7 @@ from ._graph._stage import type_name
 from ._random._keys import check_key
 from ._random._origin import Origin, ids_of, number
 from ._tables import html_table, text_table
-from ._text import path_text, spec_text
+from ._text import node_text, path_text, spec_text
 
 if TYPE_CHECKING:  # which is imported when it is used
     from .host._feed import Feed
@@ -237,14 +237,14 @@ def _told(
             raise
         values[node] = output
         done = NodeRun(
-            node=node,
+            node=node_text(node),
             stage=type_name(pipeline.stages[node]),
-            reads=before or ("source",),
+            reads=tuple(map(node_text, before)) or ("source",),
             inputs=tuple(_numbers(x, many, shown) for x in inputs),
             output=_numbers(output, many, shown),
             kept=_kept(inputs, output),
         )
-        bad = _not_finite(node, inputs, output, many, ids, shown)
+        bad = _not_finite(node_text(node), inputs, output, many, ids, shown)
         first = report.first or next(bad, None)
         report = dataclasses.replace(report, nodes=(*report.nodes, done), first=first)
     return report

@@ -58,6 +58,11 @@ def _leaf(leaf: PyTree) -> str:
     return array_text(dtype, jnp.shape(leaf))
 
 
+def node_text(name: str) -> str:
+    """The name of a node where the source stands beside it: one named so is `source (node)`."""
+    return f"{name} (node)" if re.fullmatch(r"source( \(node\))*", name) else name
+
+
 def array_text(dtype: str, shape: tuple[int, ...]) -> str:
     """A shape and the name of a dtype as `f32[4,3]`."""
     word = re.match("[a-z]*", dtype)

@@ -65,6 +65,7 @@ from ._tables import html_table as html_table
 from ._tables import text_table as text_table
 from ._text import listed as listed
 from ._text import near as near
+from ._text import node_text as node_text
 from ._text import of_type as of_type
 from ._text import path_text as path_text
 from ._text import spec_text as spec_text

@@ -27,6 +27,7 @@ def facts(
 ) -> dp.Summary:
     """The summary of a pipeline. **Errors:** those of `Pipeline.summary`."""
     internal.check_asked(cost, measure)
+    pipeline._check_graph()
     specs = _calls.survey(pipeline).outputs
     found = internal.summary_of(
         pipeline._graph(), pipeline._stream(), specs, _holdings(pipeline, specs)

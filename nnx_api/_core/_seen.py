@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+import numpy as np
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
@@ -41,10 +42,11 @@ def debug(pipeline: _Pipeline, record: int | None, batch: PyTree) -> dp.Debugged
 
 
 class Records(NamedTuple):
-    """Some records as they go through a pipeline: batches by node, ids, and where they begin."""
+    """Some records as they go through a pipeline: batches by node, ids, epochs, and the place."""
 
     nodes: dict[str, PyTree]
     ids: list[int]
+    epochs: list[int]
     start: tuple[int, int]
 
 
@@ -67,13 +69,16 @@ def records(pipeline: _Pipeline, n: int, nodes: Sequence[str] | None) -> Records
         start = place = stream.batching.settle(*pipeline.cursor.as_ints()).as_ints()
         parts: list[dict[str, PyTree]] = []
         ids: list[int] = []
+        epochs: list[int] = []
         while len(ids) < n:
             batch, origin = internal.read_at(stream, place, feed)
             taps = dp.outputs(graph, batch, names, key=key, origin=origin)
-            parts.append({"source": batch, **taps})
+            named = {internal.node_text(name): tap for name, tap in taps.items()}
+            parts.append({"source": batch, **named})
             ids += internal.ids_of(origin)
+            epochs += np.asarray(origin.epochs)[np.asarray(origin.lap)].tolist()
             place = stream.batching.after(*place, 1).as_ints()
-        return Records(internal.joined_rows(parts), ids, start)
+        return Records(internal.joined_rows(parts), ids, epochs, start)
 
     return _seen(pipeline, see, asks=True)
 
@@ -86,9 +91,17 @@ def sheet(
 ) -> Figure:
     """`dagrax.pure.visual.show` of the next records."""
     internal.check_sheet(n, path)
+    if nodes is not None and not isinstance(nodes, str | list | tuple):
+        expected = f'a list of names: ["{next(iter(pipeline.nodes))}"].'
+        raise TypeError(internal.valued("nodes", nodes, expected))
     found = records(pipeline, n, nodes)
     epoch, offset = found.start
-    title = f"{min(n, len(found.ids))} records of epoch {epoch}, from offset {offset} on"
+    shown = found.epochs[:n]
+    many = "1 record" if len(shown) == 1 else f"{len(shown)} records"
+    title = f"{many} of epoch {epoch}, from offset {offset} on"
+    if shown[-1:] > [epoch]:
+        parts = [f"{shown.count(x)} of epoch {x}" for x in dict.fromkeys(shown)]
+        title = f"{many}, {', '.join(parts)}, from offset {offset} of epoch {epoch} on"
     return visual.show(found.nodes, n, records=found.ids, title=title, path=path)
 
 

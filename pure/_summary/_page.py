@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
+from .._text import node_text
 from ._rows import SummaryRow, SummarySource, SummaryTotals
 from ._words import (
     bytes_text,
@@ -86,9 +87,13 @@ def page(source: SummarySource, rows: Sequence[SummaryRow], totals: SummaryTotal
     )
 
 
+def _name(row: SummaryRow) -> str:
+    return node_text(row.name) + " (sink)" * row.is_sink
+
+
 def _columns(source: SummarySource, rows: Sequence[SummaryRow]) -> Iterator[_Column]:
-    yield _left("node", "source", [f"{x.name} (sink)" if x.is_sink else x.name for x in rows])
-    yield _left("reads", "", [", ".join(x.predecessors) or "source" for x in rows])
+    yield _left("node", "source", [_name(x) for x in rows])
+    yield _left("reads", "", [", ".join(map(node_text, x.predecessors)) or "source" for x in rows])
     yield _left("stage", source.name, [x.stage for x in rows])
     yield _left(
         OUTPUT,

@@ -13,6 +13,9 @@ from jaxtyping import Array, PyTree, UInt32
 
 from .._flow._batching import Cursor
 from .._flow._fed import at, handed, on_the_host, origins
+from .._flow._namespace import plain
+from .._flow._order import Sequential
+from .._flow._replacement import Weighted
 from .._flow._stream import Stream
 from .._random._origin import Origin
 from .._static._call import called
@@ -66,12 +69,33 @@ def place_of(stream: Stream[Any], cursor: Cursor, record: int) -> tuple[Place, i
         if len(found):
             batch, row = found[0].tolist()
             return places[batch], row
+    if not _is_in(host, record):
+        raise ValueError(
+            f"Record {record} is not in the view of the source that the pipeline reads, nor handed "
+            "out in any epoch; pass it as a batch of your own: batch=…."
+        )
     part = "" if stream.shard is None else f", to shard {stream.shard[0]} of {stream.shard[1]},"
+    never = isinstance(stream.order, Sequential) and stream.batching.remainder != "carry"
+    where = "in any epoch" if never else f"in epoch {cursor.as_ints()[0]}"
+    mend = "" if never else "look at another epoch, or "
+    if isinstance(stream.order, Weighted):
+        mend = "one of weight 0 never is: look at another epoch, or "
     raise ValueError(
-        f"Record {record} is not handed out{part} in epoch {cursor.as_ints()[0]}, in the order "
-        f"{type(stream.order).__name__} with remainder {stream.batching.remainder!r}; look at "
-        "another epoch, or pass the record as a batch of your own: batch=…."
+        f"Record {record} is not handed out{part} {where}, in the order "
+        f"{type(stream.order).__name__} with remainder {stream.batching.remainder!r}; {mend}"
+        "pass the record as a batch of your own: batch=…."
     )
+
+
+def _is_in(stream: Stream[Any], record: int) -> bool:
+    source, kind = stream.source, np.uint64 if stream.is_wide else np.uint32
+    if source.size == source.whole.size:
+        return True
+    for start in range(0, source.size, _AT_ONCE):
+        ids = plain(np.arange(start, min(start + _AT_ONCE, source.size), dtype=kind))
+        if (np.asarray(source.record_ids(ids)) == record).any():
+            return True
+    return False
 
 
 def _batches(stream: Stream[Any], epoch: int, offset: int) -> Iterator[tuple[list[Place], int]]:

@@ -41,11 +41,11 @@ class Drawing:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it: `.svg`, `.png`, `.dot` or, of Mermaid, `.mmd`. **Errors:** those of `draw`."""
         file = _checked(path)
-        if file.suffix == ".png":
+        if (suffix := file.suffix.lower()) == ".png":
             file.write_bytes(_rendered(dot(self._graph, self._direction, ground="white"), "png"))
         else:
             texts = {".svg": self.svg, ".dot": lambda: self.dot, ".mmd": self.__str__}
-            file.write_text(texts[file.suffix](), encoding="utf-8")
+            file.write_text(texts[suffix](), encoding="utf-8")
 
     def _repr_svg_(self) -> str | None:
         try:
@@ -104,7 +104,7 @@ def _checked(path: object) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(of_type("path", path, 'the name of a file: "graph.svg".'))
     file = Path(path)
-    if file.suffix not in _SUFFIXES:
+    if file.suffix.lower() not in _SUFFIXES:
         named = f"whose suffix is {file.suffix!r}" if file.suffix else "which has no suffix"
         raise ValueError(
             f"path is {str(path)!r}, {named}; expected a file of "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from .._summary._rows import SummaryRow
 from .._summary._summary import Summary
 from .._summary._words import bytes_text, count_text, field_texts, seconds_text, share_text
+from .._text import node_text
 
 _FIELDS = 3  # of an arrow, which has little room
 
@@ -73,7 +74,9 @@ def _source(summary: Summary) -> Box:
 
 
 def _box(row: SummaryRow, own: str, shade: float, *, cost: bool) -> Box:
-    title = row.name if row.chain is None else row.name.removeprefix(f"{row.chain}/")
+    title = node_text(row.name)
+    if row.chain is not None:
+        title = row.name.removeprefix(f"{row.chain}/")
     return Box(
         id=own,
         title=title,

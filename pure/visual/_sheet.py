@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 class Sheet(Figure):
     """A matplotlib Figure."""
 
-    def __init__(self, width: float, height: float):
-        super().__init__(figsize=(width, height), dpi=100, facecolor="white")
+    def __init__(self, width: float, height: float, dpi: float):
+        super().__init__(figsize=(width, height), dpi=dpi, facecolor="white")
         FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:

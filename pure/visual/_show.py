@@ -33,6 +33,8 @@ _LINE, _NAME, _WORD = 0.125, 0.17, 0.059  # heights of lines of text, and the wi
 _SPACE = 0.06  # below a panel
 _LINES = 0.75  # the height of a panel of lines
 _COLOURS = 10
+_MOST_RECORDS = 128
+_MOST_PIXELS = 2**16 - 1  # of a side of a picture, which matplotlib draws
 _MOST_WORDS = 24  # lines of one cell
 
 
@@ -78,12 +80,16 @@ def show(
     mask, lie over it, and so do `boxes` (x0, y0, x1, y1) and `keypoints` (x, y); waves and series
     are lines, all else is written out. What is drawn otherwise than it is, floats beyond 0 … 1
     say, is told in the title of its column. **Errors:** ImportError without matplotlib; ValueError
-    for no records, and for another suffix.
+    for no records or more than 128, and for another suffix.
     """
     check_sheet(n, path)
     if not isinstance(nodes, Mapping) or not nodes:
         expected = 'a dict of batches by node: write {"source": batch, "flip": output}.'
+        if isinstance(nodes, Mapping):
+            raise ValueError(f"nodes is empty; expected {expected}")
         raise TypeError(of_type("nodes", nodes, expected))
+    for name, batch in nodes.items():
+        _check_column(name, batch)
     engine("matplotlib", "matplotlib", "show", "show")
     from ._sheet import Sheet
 
@@ -101,7 +107,7 @@ def show(
     start = max(_LEFT, 0.09 * max(map(len, names)) + _GAP)
     width = start + sum(column.width + _GAP for column in columns)
     height = top + head + many * (row + _GAP) + _MARGIN
-    sheet = Sheet(width, height)
+    sheet = Sheet(width, height, dpi=min(100.0, _MOST_PIXELS / max(width, height)))
     if title:
         _text(sheet, _MARGIN, _MARGIN, title, size=9, color="0.3")
     left = start
@@ -115,7 +121,7 @@ def show(
         _text(sheet, _MARGIN, y, "record", size=6.5, color="0.4")
         _text(sheet, _MARGIN, y + _LINE, name, size=8)
     if path is not None:
-        sheet.savefig(os.fspath(path), dpi=150)
+        sheet.savefig(os.fspath(path), dpi=min(150.0, _MOST_PIXELS / max(width, height)))
     return sheet
 
 
@@ -125,6 +131,10 @@ def check_sheet(n: object, path: object) -> None:
         raise TypeError(valued("n", n, "an int, the number of records."))
     if n < 1:
         raise ValueError(f"n is {n}; expected at least 1, the number of records.")
+    if n > _MOST_RECORDS:
+        raise ValueError(
+            f"n is {n}; expected at most {_MOST_RECORDS}, the records that a sheet has room for."
+        )
     if path is None:
         return
     if not isinstance(path, str | os.PathLike):
@@ -133,6 +143,22 @@ def check_sheet(n: object, path: object) -> None:
         raise ValueError(
             f"path is {os.fspath(path)!r}; expected one that ends in {listed(_SUFFIXES)}."
         )
+
+
+def _check_column(name: object, batch: PyTree) -> None:
+    if not isinstance(name, str):
+        raise TypeError(
+            f"nodes names a column {name!r} of type {type(name).__name__}; expected a string: "
+            f'write {{"{name}": batch}}.'
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        if isinstance(leaf, str | bytes) or getattr(leaf, "dtype", np.dtype(int)).kind in "OSUMm":
+            field = f"Field `{path_text(path)}`" if path else "The output"
+            dtype = np.asarray(leaf).dtype
+            raise TypeError(
+                f"{field} of `{name}` is of dtype {dtype}; expected numbers or booleans. Encode "
+                "it as integers, or drop it."
+            )
 
 
 def _fields(tree: PyTree) -> dict[str, np.ndarray]:

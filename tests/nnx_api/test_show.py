@@ -134,7 +134,8 @@ def test_the_next_records_are_shown_at_the_source_and_behind_each_node(tmp_path:
     sheet: Any = pipeline.show(3, path=tmp_path / "sheet.svg")
     words = said(sheet)
     title, *column = words[:4]
-    assert title == "3 records of epoch 0, from offset 8 on"
+    assert title == "3 records, 2 of epoch 0, 1 of epoch 1, from offset 8 of epoch 0 on"
+    assert said(pipeline.show(1))[0] == "1 record of epoch 0, from offset 8 on"
     assert column == ["source", *(f"x {2 * x:.3g}" for x in expected)]
     names = [word for word in words if word in ("source", "half", "half_1")]
     assert names == ["source", "half", "half_1"]

@@ -41,6 +41,15 @@ def test_mermaid_says_all_of_the_graph(facts: dp.Summary) -> None:
     assert str(visual.draw(facts)) == MERMAID
 
 
+def test_a_suffix_may_be_in_capitals(facts: dp.Summary, tmp_path: Path) -> None:
+    visual.draw(facts, tmp_path / "graph.MMD")
+    assert (tmp_path / "graph.MMD").read_text() == MERMAID
+
+
+def test_a_node_that_is_named_as_the_source_is_told_apart() -> None:
+    assert '["source (node)<br/>same"]' in str(visual.draw(row_of(["source"])))
+
+
 MERMAID = """\
 flowchart LR
     source[("source<br/>ArraySource<br/>8 records<br/>Sequential<br/>batches of 4")]
