@@ -59,7 +59,7 @@ class Debugging:
                 pipeline.scan(train_step, modules=(model,))
 
         Inside a trace of your own (jit), checkify that instead, within
-        `dagrax.pure.ops.checking()`.
+        `dagrax.pure.ops.checking()`; elsewhere in a trace it is refused.
 
         **Errors:** its entry points raise a ValueError for what does not hold, naming the node, and
         then leave position and Variables as they were.
