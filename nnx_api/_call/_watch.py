@@ -37,9 +37,9 @@ class Watch:
         self._cells: list[types.CellType] = []
         self._slotted: list[object] = []
         self._add(modules, {})
-        self._sizes = list(map(len, self._held))
-        self._values = list(_each(self._held))
-        self._names = list(_each(self._named))
+        # Behind each, so that what has grown or shrunk is seen in the same pass.
+        self._looked_at = [x for held in (*self._held, *self._named) for x in (held, (object(),))]
+        self._seen = list(_each(self._looked_at))
         self._contents = list(map(_closed_over, self._cells))
         self._metadata = list(map(_metadata, self._variables))
         self._words = list(map(dict, map(_metadata, self._told)))
@@ -48,14 +48,18 @@ class Watch:
     def unchanged(self) -> bool:
         """Whether everything in the modules holds, by identity, what it held."""
         return (
-            self._sizes == list(map(len, self._held))
-            and all(map(is_, self._values, _each(self._held)))
-            and all(map(is_, self._names, _each(self._named)))
+            all(map(is_, self._seen, _each(self._looked_at)))
             and self._words == list(map(_metadata, self._told))
-            and all(map(is_, self._metadata, map(_metadata, self._variables)))
-            and all(map(is_, self._contents, map(_closed_over, self._cells)))
+            and (not self._variables or self._same_metadata())
+            and (not self._cells or self._same_contents())
             and (not self._slotted or self._same_slots())
         )
+
+    def _same_metadata(self) -> bool:
+        return all(map(is_, self._metadata, map(_metadata, self._variables)))
+
+    def _same_contents(self) -> bool:
+        return all(map(is_, self._contents, map(_closed_over, self._cells)))
 
     def _same_slots(self) -> bool:
         now = (attributes(x).values() for x in self._slotted)

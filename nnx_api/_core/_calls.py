@@ -7,8 +7,7 @@ Variable is traced, the same functions run in that trace. What they compute is i
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flax.errors
@@ -219,7 +218,7 @@ def run(
     `entry` is the method that was called, to say for what something was compiled.
     """
     is_new = not program.has_run
-    with owned(kept):
+    with Owned(kept):
         if is_new:
             places = _places(pipeline, step_fn)
             result = plan.first_run(modules, program, values, *args, places=places)
@@ -245,14 +244,19 @@ def _note(
     history.note(entry, described(pipeline, others, step_fn, program, args), seconds)
 
 
-@contextmanager
-def owned(kept: Kept) -> Iterator[None]:
+class Owned:
     """The pipeline is called by this thread meanwhile."""
-    before, kept.owner = kept.owner, threading.get_ident()
-    try:
-        yield
-    finally:
-        kept.owner = before
+
+    __slots__ = ("_before", "_kept")
+
+    def __init__(self, kept: Kept):
+        self._kept, self._before = kept, kept.owner
+
+    def __enter__(self) -> None:
+        self._kept.owner = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.owner = self._before
 
 
 def write(

@@ -38,6 +38,8 @@ def feed_of(
     `where` is how deep in the paths of the parts the pipeline's own begin.
     """
     fed = kept.fed
+    if fed is not None and fed.parts is parts and fed.stream is None:
+        return None
     if (
         fed is None
         or fed.parts is not parts

@@ -22,7 +22,7 @@ from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan, Reading
 from .._call._programs import Program
 from . import _traced
-from ._calls import owned, run, write
+from ._calls import Owned, run, write
 from ._checked import check_trace
 from ._fed import check_open, feed_of
 from ._kept import Kept, Planned
@@ -166,7 +166,7 @@ class Loop:
         leaves, structure = jax.tree.flatten(given[0])
         again = self._again or len(given) > 1
         if again and any(jax.typeof(x).weak_type for x in leaves):
-            with owned(kept):
+            with Owned(kept):
                 returned = program.traced(values, *given).out_avals
             types = returned[: len(leaves)]  # what follows are the results
             pairs = zip(leaves, types, strict=True)

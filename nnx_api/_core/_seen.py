@@ -14,7 +14,7 @@ import dagrax.pure as dp
 from dagrax.pure import internal, visual
 
 from .._variants import unstacked
-from ._calls import owned, planned
+from ._calls import Owned, planned
 from ._fed import check_open, feed_of
 from ._kept import Kept
 from ._module import PipelineCore
@@ -133,7 +133,7 @@ def _seen(
         plan, _, values = ready
         feed = feed_of(pipeline, kept, plan.parts) if asks else None
         try:
-            with owned(kept):
+            with Owned(kept):
                 return see(plan.parts.together(values), feed)
         except internal.Ended:  # the length of its source is known from now on
             kept.forget()
