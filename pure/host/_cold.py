@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 _PAGE = mmap.PAGESIZE
-_LOOKED_AT = 32  # records, by which it is judged whether the file is in memory
+_LOOKED_AT = 32  # records at most, and one of so many, by which it is judged what is in memory
 _TAKES_ADVICE = hasattr(mmap, "MADV_RANDOM") and hasattr(mmap, "MADV_WILLNEED")
 
 
@@ -36,8 +36,9 @@ def ask_for(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> N
 
 
 def _found() -> Callable[..., int] | None:
+    # It takes less time than to let other threads run meanwhile, and to wait for them.
     try:
-        found: Callable[..., int] = ctypes.CDLL(None).mincore
+        found: Callable[..., int] = ctypes.PyDLL(None).mincore
     except (AttributeError, OSError):
         return None
     return found
@@ -50,7 +51,7 @@ def _are_here(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) ->
     base = np.frombuffer(mapping, np.uint8).ctypes.data
     if _MINCORE is None:
         return False
-    some = starts[:: max(1, len(starts) // _LOOKED_AT)]
+    some = starts[:: max(_LOOKED_AT, len(starts) // _LOOKED_AT)]
     for start in (some // _PAGE * _PAGE).tolist():
         pages = -(-min(size + _PAGE, len(mapping) - start) // _PAGE)
         found = (ctypes.c_ubyte * pages)()
