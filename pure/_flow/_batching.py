@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Shaped, UInt32
 
 from .._text import of_type, valued
 
 _MOST = 2**31 - 1  # rows of a batch
 LAST = 2**32 - 1
+_Place: TypeAlias = UInt32[Array, ""]
+_Places: TypeAlias = UInt32[Array, " batches"]
 Integer: TypeAlias = int | np.uint32 | np.uint64 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
 
 
@@ -123,6 +125,23 @@ class Batching:
                 "the last that is counted; start at an earlier epoch, such as stream.start(0)."
             )
         return Cursor(np.uint32(cursor.epoch), _counted(int(cursor.offset)))
+
+    def starts(self, epoch: _Place, offset: _Place, batches: int) -> tuple[_Places, _Places]:
+        """Where so many batches of one length in a row start, from a settled place on.
+
+        Records of the source and of the batches are below 2**31 each.
+        """
+        index = jnp.arange(batches, dtype=jnp.uint32)
+        at = offset + index * self.batch_size
+        if self.remainder == "carry":
+            return epoch + at // self.records, at % self.records
+        needed = self.batch_size if self.remainder == "drop" else 1
+        left = (self.records - offset + self.batch_size - needed) // self.batch_size
+        epochs, step = jnp.divmod(index - left, self.steps_per_epoch)
+        return (
+            jnp.where(index < left, epoch, epoch + 1 + epochs),
+            jnp.where(index < left, at, step * self.batch_size),
+        )
 
     def steps_left(self, offset: int) -> int:
         """The number of batches from an offset to the end of its epoch."""

@@ -28,6 +28,7 @@ from ._order import AbstractOrder, Sequential, checked_ids, positions_of
 from ._shard import Shard, checked_shard, part_of
 from ._source import AbstractSource, Batch
 from ._spread import BatchAxis, Spread, check_divides, spread_of
+from ._table import by_table, is_worth_a_table
 
 _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
 _Places: TypeAlias = tuple[Words, Words | None, Words | None]  # places; turns, own epochs
@@ -182,7 +183,9 @@ class Stream(eqx.Module, Generic[Batch]):
 
         A shard gives its part of them.
         """
-        places, counts, origin = self.origin(_traced(cursor), length)
+        return self._read_at(*self.origin(_traced(cursor), length))
+
+    def _read_at(self, places: Array, counts: Array, origin: Origin) -> tuple[Batch, Origin]:
         if isinstance(self.batching.remainder, Pad):
             origin = dataclasses.replace(origin, counts=counts)
         return self.rows(places, counts), self._spread_out(origin)
@@ -270,6 +273,15 @@ class Stream(eqx.Module, Generic[Batch]):
         """
         check_length(length)
         stream = self.with_batching(self.batching.in_scan(cursor))
+        if self.spread is None and is_worth_a_table(length * self.batching.batch_size):
+            return by_table(
+                stream.batching,
+                stream.origin,
+                lambda carry, *found: body(carry, *stream._read_at(*found)),
+                carry,
+                _traced(cursor),
+                length,
+            )
 
         def tick(state: tuple[Cursor, _Carry], _: None) -> tuple[tuple[Cursor, _Carry], _Y]:
             cursor, carry = state

@@ -1,0 +1,72 @@
+"""A scan whose places are found before it, as it is on an accelerator, is the same scan."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dagrax.pure as dp
+from dagrax.pure._flow import _stream
+from dagrax.pure._flow._batching import Batching
+from dagrax.pure._flow._table import is_worth_a_table
+
+ORDERS = {
+    "sequential": dp.Sequential(),
+    "shuffled": dp.Shuffled(jax.random.key(3)),
+    "balanced": dp.Balanced(jax.random.key(3), np.arange(10) % 3),
+}
+
+
+@pytest.mark.parametrize("remainder", ["drop", "pad", "carry"])
+@pytest.mark.parametrize(("records", "size"), [(10, 3), (12, 4), (7, 1), (3, 8)])
+def test_places_in_a_row_are_those_of_one_after_the_other(
+    records: int, size: int, remainder: dp.Remainder
+) -> None:
+    if remainder == "drop" and size > records:
+        return
+    batching = Batching(records, size, remainder)
+    for offset in range(records):
+        epoch, start = batching.settle(2, offset).as_ints()
+        found = batching.starts(jnp.uint32(epoch), jnp.uint32(start), 9)
+        expected = [batching.skip(epoch, start, step).as_ints() for step in range(9)]
+        assert list(zip(*(x.tolist() for x in found), strict=True)) == expected
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("remainder", ["partial", "drop", "pad", "carry"])
+def test_a_scan_by_a_table_is_a_scan(
+    order: str, remainder: dp.Remainder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 5 if remainder == "partial" else 4
+    data = {"x": np.arange(10, dtype=np.float32)}
+    stream = dp.Stream(
+        dp.ArraySource(data), ORDERS[order], batch_size=size, remainder=remainder, record_ids="id"
+    )
+    pipeline = dp.Pipeline.linear([noisy])
+
+    def run(cursor: dp.Cursor) -> object:
+        return dp.scan(
+            lambda total, batch: (total + batch["x"].sum(), batch),
+            jnp.float32(0),
+            pipeline,
+            stream,
+            cursor,
+            key=jax.random.key(1),
+            length=7,
+        )
+
+    starts = [stream.start(2), dp.Cursor(0, size)]
+    plain = [run(start) for start in starts]
+    monkeypatch.setattr(_stream, "is_worth_a_table", lambda records: True)
+    jax.clear_caches()
+    jax.tree.map(np.testing.assert_array_equal, [jax.jit(run)(start) for start in starts], plain)
+
+
+def noisy(batch: dict[str, jax.Array], *, record_keys: jax.Array) -> dict[str, jax.Array]:
+    noise = jax.vmap(jax.random.uniform)(record_keys)
+    return {**batch, "x": batch["x"] + noise}
+
+
+def test_on_a_cpu_there_is_no_table() -> None:
+    assert is_worth_a_table(2**21) == (jax.default_backend() != "cpu")
+    assert not is_worth_a_table(2**21 + 1)
