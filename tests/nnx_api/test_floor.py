@@ -17,6 +17,7 @@ import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, NoiseOperator, Pipeline
 from tests.counting import counted, programs
 from tests.nnx_zoo import Scale, data_of
+from tests.platforms import on_a_cpu
 from tests.zoo import Batch
 
 OPTIMIZED = True
@@ -233,6 +234,7 @@ def hand_program(pipeline: Pipeline) -> Any:
     return by_hand.lower({"x": data}, order, jnp.int32(0), jnp.float32(1)).compile()
 
 
+@on_a_cpu
 @pytest.mark.parametrize("shuffle", [True, False], ids=["shuffled", "in order"])
 def test_a_step_launches_few_more_instructions_than_by_hand(shuffle: bool) -> None:
     pipeline = make_pipeline(shuffle=shuffle)

@@ -35,6 +35,7 @@ from tests.paths import (
     place,
 )
 from tests.plainly import FOUR_DEVICES, told
+from tests.platforms import on_a_cpu
 from tests.programs import reads
 from tests.zoo import (
     REMAINDERS,
@@ -650,6 +651,7 @@ def big(turns: Sequence[int]) -> Pipeline:
     return Pipeline.variants([pipeline(i + 1.0, turn) for i, turn in enumerate(turns)])
 
 
+@on_a_cpu
 @pytest.mark.parametrize(
     ("turns", "read"),
     [((2, 2, 2), ["1x2"]), ((0, 1, 2), ["3x5x2"])],  # few rows are read one after the other

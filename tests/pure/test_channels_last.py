@@ -15,6 +15,7 @@ import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, MemorySourceConfig, Pipeline
 from dagrax.pure._channels_last import canonical
 from dagrax.pure._flow import _stream
+from tests.platforms import on_a_cpu
 
 OPTIMIZED = True
 
@@ -184,7 +185,7 @@ def test_for_another_platform_the_program_is_as_written(case: Case) -> None:
         assert found == layouts(fn, *case.operands(), platform="cuda")
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.int8])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, pytest.param(jnp.int8, marks=on_a_cpu)])
 def test_every_option_of_a_convolution_is_kept(dtype: Any) -> None:
     case = Case(strides=(2, 1), padding=((2, 1), (0, 3)), lhs_dilation=(1, 2), rhs_dilation=(2, 1))
     wider = jnp.float32 if dtype == jnp.bfloat16 else jnp.int32

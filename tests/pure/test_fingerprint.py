@@ -12,6 +12,7 @@ import pytest
 import dagrax.pure as dp
 from dagrax.pure import _fingerprint
 from dagrax.pure._fingerprint import graph_digest, source_digest
+from tests.platforms import on_a_cpu
 
 
 def crop(batch: Any) -> Any:
@@ -94,6 +95,7 @@ def test_item_19_what_is_known_is_not_read_again() -> None:
     assert (given["source"], given["graph"]) == ("a", "b")
 
 
+@on_a_cpu
 def test_equal_data_have_one_digest_in_memory_and_in_a_file(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (70, 20, 30), np.uint8)
     np.save(tmp_path / "images.npy", images)

@@ -10,6 +10,7 @@ import pytest
 
 import dagrax.pure as dp
 from dagrax.pure._flow._apart import apart, settled
+from tests.platforms import on_a_cpu
 
 OPTIMIZED = True
 
@@ -54,6 +55,7 @@ def reduced(text: str) -> set[str]:
     return found
 
 
+@on_a_cpu
 @pytest.mark.parametrize("reduce", [jnp.sum, jnp.mean, jnp.max])
 @pytest.mark.parametrize("loop", ["scan", "step"])
 def test_what_reduces_a_batch_reads_it_and_computes_none_of_it(loop: str, reduce: Any) -> None:
@@ -76,6 +78,7 @@ def test_a_program_holds_batches_but_no_copy_of_the_data() -> None:
     assert memory.temp_size_in_bytes < 16 * 4 * BATCH * 3072 < data.size / 60
 
 
+@on_a_cpu
 @pytest.mark.parametrize("side", ["image", "label"])
 def test_a_field_that_nobody_uses_is_not_read(side: str) -> None:
     shapes = {

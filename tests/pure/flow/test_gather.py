@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 
 import dagrax.pure as dp
 from tests.plainly import FOUR_DEVICES, told
+from tests.platforms import on_a_cpu
 
 RECORDS = 300
 SHAPES = {"a number": (), "a row": (7,), "an image": (4, 5, 3), "wide": (600,)}
@@ -104,6 +105,7 @@ def some(count: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((count,), jnp.uint32)
 
 
+@on_a_cpu
 def test_a_gather_from_large_data_would_be_shared_out_among_threads() -> None:
     def gather(data: jax.Array, ids: jax.Array) -> jax.Array:
         return data.at[ids].get(mode="promise_in_bounds")
@@ -111,6 +113,7 @@ def test_a_gather_from_large_data_would_be_shared_out_among_threads() -> None:
     assert "outer_dimension_partitions" in text_of(gather, LARGE, some(64))
 
 
+@on_a_cpu
 def test_few_small_records_are_read_on_one_thread() -> None:
     text = text_of(rows, LARGE, some(64))
     assert "gather" not in reads(text)
@@ -126,6 +129,7 @@ def test_many_or_large_records_are_gathered(data: Any, count: int) -> None:
     assert reads(text_of(rows, data, some(count))) == {"gather"}
 
 
+@on_a_cpu
 @pytest.mark.parametrize(("fields", "operation"), [(4, "dynamic-slice"), (5, "gather")])
 def test_item_20_the_rows_of_many_fields_are_gathered(fields: int, operation: str) -> None:
     # A loop takes long to compile: 200 of them took six times as long as 200 gathers.

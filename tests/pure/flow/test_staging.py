@@ -15,6 +15,7 @@ import pytest
 
 import dagrax.pure as dp
 from tests.plainly import told
+from tests.platforms import on_a_cpu
 
 WIDE = np.arange(12.0).reshape(4, 3)
 
@@ -65,9 +66,6 @@ def test_a_jax_array_is_held_as_it_is() -> None:
 # Mapped files
 
 
-on_a_cpu = pytest.mark.skipif(
-    jax.default_backend() != "cpu", reason="other devices have memory of their own"
-)
 windows_of = np.lib.stride_tricks.sliding_window_view
 LARGE = np.arange(2**18 * 12, dtype=np.int32).reshape(2**18, 12)  # 12.6 MB, of 48 bytes a record
 
@@ -251,6 +249,7 @@ WINDOWS: dict[str, tuple[Callable[[Any], Any], dict[str, Any], str]] = {
 }
 
 
+@on_a_cpu
 @pytest.mark.parametrize(("cut", "options", "mend"), WINDOWS.values(), ids=WINDOWS)
 def test_windows_of_a_part_of_a_mapped_file_name_the_view_of_the_whole_if_there_is_one(
     files: Path, cut: Callable[[Any], Any], options: dict[str, Any], mend: str
@@ -266,6 +265,7 @@ def test_windows_of_a_part_of_a_mapped_file_name_the_view_of_the_whole_if_there_
         np.testing.assert_array_equal(view.rows(places), copied.rows(places))
 
 
+@on_a_cpu
 @pytest.mark.parametrize("part", [slice(1, 900), slice(0, 1000, 2), slice(900, 99, -3)], ids=str)
 def test_the_view_that_a_warning_names_shows_the_same_records_and_copies_nothing(
     files: Path, part: slice
@@ -335,6 +335,7 @@ def test_item_46_a_mapped_file_that_goes_to_another_device_is_told(files: Path) 
     }
 
 
+@on_a_cpu
 def test_a_stream_reads_from_the_file(files: Path) -> None:
     array = mapped(files)[4:1004]
     stream = dp.Stream(dp.ArraySource(array), dp.Shuffled(jax.random.key(0)), batch_size=500)
@@ -345,6 +346,7 @@ def test_a_stream_reads_from_the_file(files: Path) -> None:
 # Memory
 
 
+@on_a_cpu
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("values", "megabytes"),

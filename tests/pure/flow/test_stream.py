@@ -13,6 +13,7 @@ from dagrax.pure import internal
 from tests import reference
 from tests.counting import counted
 from tests.paths import place
+from tests.platforms import on_a_cpu
 from tests.zoo import REMAINDERS, Case, Remainder, Rotated, records
 
 SIZES = [(1, 1), (7, 1), (7, 6), (7, 7), (7, 8), (13, 5), (12, 4), (3, 8)]
@@ -261,6 +262,7 @@ def test_a_traced_partial_take_from_an_askew_cursor_runs_on_into_the_next_epoch(
     assert_described(described(batch, origin), expected)
 
 
+@on_a_cpu
 @pytest.mark.parametrize("order", [dp.Sequential(), dp.Shuffled(jax.random.key(0))])
 def test_item_11_more_records_than_can_be_numbered_are_refused_by_name(
     tmp_path: Path, order: dp.AbstractOrder

@@ -13,6 +13,7 @@ from jaxtyping import Array, Int
 import dagrax.pure as dp
 from dagrax.nnx_api import ArraySource, Pipeline, Records
 from dagrax.pure.internal import source_digest
+from tests.platforms import on_a_cpu
 
 LONG = np.arange(100, 160)
 
@@ -66,7 +67,7 @@ def test_no_table_of_windows_is_held() -> None:
     assert len(jax.tree.leaves(dp.Windows(LONG, 2))) == 1
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="others have memory of their own")
+@on_a_cpu
 def test_windows_of_a_mapped_file_are_read_where_they_lie_past_2_31_numbers(tmp_path: Path) -> None:
     length = 2**31 + 1000
     file = np.memmap(tmp_path / "tokens", np.uint8, "w+", shape=(length,))  # of holes
