@@ -14,7 +14,7 @@ LINKS := src/dagrax/pure src/dagrax/nnx_api
 BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-lowest check bench gallery notebook docs build clean
+.PHONY: help demo test test-lowest check lint pyright mypy stubs bench gallery notebook docs build clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -29,11 +29,19 @@ test: .venv/installed ## run the tests
 test-lowest: .venv-lowest/installed ## run the tests with the oldest dependencies that pyproject.toml allows
 	.venv-lowest/bin/python $(PYTEST)
 
-check: .venv/installed-dev ## lint, formatting and types
+check: lint pyright mypy stubs ## lint, formatting and types; with -j2, two at a time
+
+lint: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+pyright: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+mypy: .venv/installed-dev
 	$(BIN)/mypy
+
+stubs: .venv/installed-dev
 	$(BIN)/stubtest --concise --ignore-missing-stub flax.nnx.transforms.compilation
 
 bench: .venv-bench/installed ## measure everything, beside peers and hand-written JAX; tables go to benchmarks/results

@@ -3,6 +3,7 @@
 pytest imports it before any test, so each line here stands before the first import of dagrax.
 """
 
+import gc
 import importlib
 import os
 import pkgutil
@@ -16,6 +17,7 @@ import jax
 import jaxtyping
 import pytest
 
+from tests.checked import checked
 from tests.plainly import COMPILED_SOONER
 
 os.environ.setdefault("XLA_FLAGS", COMPILED_SOONER)  # read with the first computation
@@ -29,6 +31,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 for _file in pkgutil.iter_modules(beartype_code.__path__, "beartype._check.code."):
     if "getrandbits" in (_names := vars(importlib.import_module(_file.name))):
         _names["getrandbits"] = random.Random(0).getrandbits
+jaxtyping.jaxtyped = checked  # what the hook puts on every function
 jaxtyping.install_import_hook(["dagrax.pure", "dagrax.nnx_api"], "beartype.beartype")
 
 hypothesis.settings.register_profile(
@@ -39,6 +42,18 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("dagrax")
+
+
+# What is imported stays: to look for garbage there, with every `gc.collect()`, takes half a second.
+# What the tests make is looked through as ever, once they are collected.
+gc.disable()
+importlib.import_module("dagrax.nnx_api")
+importlib.import_module("optax")
+gc.freeze()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,8 +22,11 @@ import jax
 
 ROOT = Path(__file__).parents[1]
 _LIGHTLY = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiles sooner
-# How loops of a program are written out, not which there are. XLA refuses a flag that it has not.
-COMPILED_SOONER = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+# How loops of a program are written out, and in how many files, not which there are. XLA refuses a
+# flag that it has not.
+COMPILED_SOONER = "--xla_cpu_parallel_codegen_split_count=1" + (
+    " --xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+)
 # The first lines of a program that runs on four devices.
 FOUR_DEVICES = """
 import os

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests.plainly import FOUR_DEVICES
+from tests.plainly import COMPILED_SOONER, FOUR_DEVICES
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -148,7 +148,8 @@ def test_learned_isp(tmp_path: Path) -> None:
 def test_learned_augmentation(tmp_path: Path) -> None:
     options = "--steps", "1", "--epochs", "2", "--out", tmp_path / "new"
     quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    printed = run(EXAMPLES / "learned_augmentation.py", *options, XLA_FLAGS=quickly)
+    flags = f"{COMPILED_SOONER} {quickly}"
+    printed = run(EXAMPLES / "learned_augmentation.py", *options, XLA_FLAGS=flags)
     assert "15 policies, 5 seeds each" in printed
     assert printed.endswith("too short to be judged\n")
     assert (tmp_path / "new" / "learned_augmentation.png").read_bytes().startswith(b"\x89PNG")
