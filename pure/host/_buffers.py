@@ -6,7 +6,6 @@ lets go; while none is free there is new memory, and nobody waits. What is held 
 """
 
 from collections import deque
-from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,15 +13,6 @@ from jaxtyping import PyTree
 
 _ALIGNMENT = 64  # bytes; from there on, JAX on a CPU reads memory as it is
 _KEPT = 2  # chunks of memory that nobody has
-
-
-@runtime_checkable
-class Memory(Protocol):
-    """What the records of a chunk are gathered in, and what is then handed on in their place."""
-
-    def of(self, spec: PyTree[jax.ShapeDtypeStruct], *lead: int) -> PyTree[np.ndarray]: ...
-
-    def sent(self, rows: PyTree[np.ndarray]) -> PyTree: ...
 
 
 class Buffers:
@@ -43,10 +33,6 @@ class Buffers:
         ]
         filled: PyTree[np.ndarray] = jax.tree.unflatten(structure, arrays)
         return filled
-
-    def sent(self, rows: PyTree[np.ndarray]) -> PyTree[np.ndarray]:
-        """The arrays themselves: JAX reads them, or copies them, when it is given them."""
-        return rows
 
     def _lent(self, size: int) -> np.ndarray:
         try:

@@ -16,7 +16,7 @@ from .._flow._batching import LAST, Batching, Cursor
 from .._flow._fed import Fed, origins, place_words
 from .._flow._shard import part_of
 from .._flow._stream import Stream
-from ._buffers import Memory
+from ._buffers import Buffers
 
 Place = tuple[int, int]  # epoch and offset, settled
 _BYTES = 2**24  # of a chunk, about
@@ -69,7 +69,7 @@ def planned(batching: Batching, at: Place, most: int) -> Plan:
 
 
 def gathered(
-    stream: Stream[Any], memory: Memory, plan: Plan, room: int, own: range | None = None
+    stream: Stream[Any], buffers: Buffers, plan: Plan, room: int, own: range | None = None
 ) -> Chunk:
     """The batches of a plan; of full ones the arrays have room for a full chunk.
 
@@ -81,7 +81,7 @@ def gathered(
     is_full = plan.length == stream.batching.batch_size
     read = places if own is None else places[:, own.start : own.stop]
     lead = (room if is_full else many, read.shape[1])
-    rows = memory.of(stream.source.element_spec, *lead)
+    rows = buffers.of(stream.source.element_spec, *lead)
     flat = jax.tree.map(lambda x: x[:many].reshape(read.size, *x.shape[2:]), rows)
     stream.source.whole.fetch(read.reshape(-1), flat)
     ends = [*plan.starts[1:], plan.after]

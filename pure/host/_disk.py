@@ -18,7 +18,6 @@ from jaxtyping import PyTree
 from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_numeric, check_range, held_as
 from .._text import listed, of_type
-from ._hands import shared_out
 from ._shard import Shard
 
 Files: TypeAlias = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
@@ -98,9 +97,8 @@ class _Column:
         self.spec = jax.ShapeDtypeStruct(first.shape[1:], held_as(first.dtype))
         self._dtype = first.dtype
         self._mapped: OrderedDict[int, None] = OrderedDict()
-        self._scratch: dict[int, np.ndarray] = {}
+        self._scratch: np.ndarray | None = None
         self._lock = threading.Lock()  # several pipelines may read one source
-        self._use_lock = threading.Lock()
 
     def read(self, ids: Ids, out: np.ndarray | None) -> np.ndarray:
         """The records of these ids, into `out` if it is given."""
@@ -109,17 +107,13 @@ class _Column:
         exact = self._dtype == out.dtype
         rows = out if exact else np.empty(out.shape, self._dtype)
         with self._lock:
-            shared_out(
-                lambda hand, part: self._read(ids[part], rows[part], hand),
-                len(ids),
-                rows.nbytes // max(len(ids), 1),
-            )
+            self._read(ids, rows)
         if not exact:
             check_range(self.told, rows)
             np.copyto(out, rows, casting="unsafe")
         return out
 
-    def _read(self, ids: Ids, rows: np.ndarray, hand: int) -> None:
+    def _read(self, ids: Ids, rows: np.ndarray) -> None:
         if len(self._shards) == 1:
             self._shards[0].read(ids, rows)
             return
@@ -130,24 +124,23 @@ class _Column:
             here = order[start:end]
             number = int(which[here[0]])
             self._use(number)
-            own = self._room(len(here), rows, hand)
+            own = self._room(len(here), rows)
             self._shards[number].read(ids[here] - self._starts[number], own)
             rows[here] = own
 
-    def _room(self, records: int, like: np.ndarray, hand: int) -> np.ndarray:
+    def _room(self, records: int, like: np.ndarray) -> np.ndarray:
         # New memory for each shard would cost more than what is copied there.
-        if hand not in self._scratch or len(self._scratch[hand]) < records:
-            self._scratch[hand] = np.empty((records, *like.shape[1:]), like.dtype)
-        return self._scratch[hand][:records]
+        if self._scratch is None or len(self._scratch) < records:
+            self._scratch = np.empty((records, *like.shape[1:]), like.dtype)
+        return self._scratch[:records]
 
     def _use(self, number: int) -> None:
         # A process may open so many files only.
-        with self._use_lock:
-            self._mapped[number] = None
-            self._mapped.move_to_end(number)
-            while len(self._mapped) > _MOST:
-                oldest, _ = self._mapped.popitem(last=False)
-                self._shards[oldest].forget()
+        self._mapped[number] = None
+        self._mapped.move_to_end(number)
+        while len(self._mapped) > _MOST:
+            oldest, _ = self._mapped.popitem(last=False)
+            self._shards[oldest].forget()
 
 
 def _shards(told: str, given: object) -> Sequence[Path]:

@@ -20,10 +20,9 @@ from .._flow._fed import on_the_host, origins
 from .._flow._fetched import record_of
 from .._flow._shard import part_of
 from .._flow._stream import Stream
-from ._buffers import Memory
+from ._buffers import Buffers
 from ._chunk import Chunk, Place, Plan, batches_of_a_chunk, gathered, planned
 from ._line import Failed, Line, Wanted
-from ._pinned import memory_for_chunks
 from ._place import place, rows_of_this_process
 
 _JOIN = 2.0  # seconds; a source that hangs must not keep a process from its end
@@ -48,8 +47,7 @@ class Feed:
         self.waited = line.waited if waited is None else waited
         line.waited = self.waited
         room = batches_of_a_chunk(stream)
-        memory = memory_for_chunks(is_spread=stream.spread is not None)
-        job = _Job(on_the_host(stream), room, limit, memory, line)
+        job = _Job(on_the_host(stream), room, limit, Buffers(), line)
         self._line, self._worker = line, _Worker(job)
         self._chunk: Chunk | None = None
         self._indices: dict[int, Int32[Array, ""]] = {}
@@ -95,7 +93,7 @@ class _Job:
     stream: Stream[Any]
     room: int
     limit: int | None
-    memory: Memory
+    buffers: Buffers
     line: Line[Chunk]
 
 
@@ -147,10 +145,9 @@ def _work(job: _Job) -> None:
 def _made(job: _Job, plan: Plan) -> Chunk:
     spread, rows = job.stream.spread, len(part_of(plan.length, job.stream.shard))
     own = rows_of_this_process(spread, rows)
-    chunk = gathered(job.stream, job.memory, plan, job.room, own)
+    chunk = gathered(job.stream, job.buffers, plan, job.room, own)
     job.line.goes_on_with("place")
-    fed = chunk.fed._replace(rows=job.memory.sent(chunk.fed.rows))
-    return Chunk(place(fed, spread, rows=rows, own=own), chunk.starts, chunk.after)
+    return Chunk(place(chunk.fed, spread, rows=rows, own=own), chunk.starts, chunk.after)
 
 
 def _fail(job: _Job, wanted: Wanted, plan: Plan, error: BaseException) -> None:
