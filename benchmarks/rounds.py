@@ -55,8 +55,10 @@ def medians(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dic
 
 def machine(peers: Sequence[str] = ()) -> str:
     """The machine in general terms, and versions, for the head of a table."""
+    backend = jax.default_backend()
+    device = "" if backend == "cpu" else f" ({jax.devices()[0].device_kind})"
     return (
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), {jax.default_backend()} backend, "
+        f"{os.cpu_count()} CPU cores ({platform.machine()}), {backend} backend{device}, "
         f"Python {platform.python_version()}, {versions(['jax', 'flax', *peers])}"
     )
 
@@ -107,13 +109,40 @@ class Report:
         parser.add_argument("--rounds", type=int, default=rounds, help="interleaved rounds")
         parser.add_argument("--save", type=Path, help="a folder for the tables, as JSON")
         for option, default in more.items():
-            parser.add_argument(f"--{option}", type=type(default), default=default)
+            if default is False:
+                parser.add_argument(f"--{option}", action="store_true")
+            else:
+                parser.add_argument(f"--{option}", type=type(default), default=default)
         self.options = parser.parse_args()
         self.rounds: int = self.options.rounds
         self._name = name
         self._tables: list[dict[str, Any]] = []
         self._machine = machine(peers)
         self.say(headline({"machine": self._machine, "rounds": self.rounds}))
+
+    def needs_accelerator(self) -> None:
+        """End the script, with nothing saved, where there is none: unless `--anyway` is given."""
+        if jax.default_backend() == "cpu" and not self.options.anyway:
+            self.say("Nothing is measured: it needs an accelerator (or --anyway, to try it here).")
+            raise SystemExit
+
+    def run(self, tables: Mapping[str, Callable[[], object]]) -> None:
+        """Measure one part after the other, and save after each.
+
+        A part that fails is told, keeps no other from being measured, and is raised at the end.
+        """
+        errors: list[Exception] = []
+        for name, part in tables.items():
+            start = time.perf_counter()
+            try:
+                part()
+            except Exception as error:  # time on an accelerator is dear
+                self.say(f"{name} failed: {error!r}")
+                errors.append(error)
+            self.save()
+            print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        if errors:
+            raise ExceptionGroup("Some tables were not measured.", errors)
 
     def say(self, line: str) -> None:
         """A paragraph."""
