@@ -11,7 +11,7 @@ PYTHON_BENCH = $(call newest,python3.13 python3.12 python3)
 
 BIN := .venv/bin
 LINKS := src/dagrax/pure src/dagrax/nnx_api
-BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts summary
+BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts accelerator accelerator_draws accelerator_files summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help demo test test-lowest check lint pyright mypy stubs bench gallery notebook docs build clean
