@@ -99,11 +99,25 @@ def looped(
         put = jax.lax.dynamic_update_index_in_dim
         return new, jax.tree.map(lambda ys, own: put(ys, own, index, 0), state[1], y)
 
-    carry, ys = canonical(lambda: jax.lax.fori_loop(0, count, tick, (carry, empty)))
+    def turn(times: Count | int) -> tuple[_Carry, _Y]:
+        looped: tuple[_Carry, _Y] = jax.lax.fori_loop(0, times, tick, (carry, empty))
+        return looped
+
+    if asks_the_host():
+        is_whole = (start == 0) & (count == many)
+        carry, ys = jax.lax.cond(is_whole, lambda: turn(many), lambda: turn(count))
+    else:
+        carry, ys = canonical(lambda: turn(count))
     after: Array = jax.lax.dynamic_index_in_dim(
         jnp.asarray(chunk.after), start + count - 1, keepdims=False
     )
     return after, carry, ys
+
+
+def asks_the_host() -> bool:
+    """Whether a loop that does not know its number of turns waits for the host at each of them: on
+    an accelerator. There whole chunks, as most are, have a loop that knows it."""
+    return jax.default_backend() != "cpu"
 
 
 def on_the_host(stream: Stream) -> Stream:
