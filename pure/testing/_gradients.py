@@ -75,6 +75,9 @@ def check_gradients(
     - `records`: how many of the first batch are looked at.
     - `aside`: nodes whose derivative is meant to be another, as that of a straight-through round.
 
+    What samples images between their pixels has a kink at each of them: of noise, differences show
+    another slope than `jax.grad`, which is right; give images that are smooth.
+
     **Errors:** AssertionError with the first node, array or field, and number that fail.
     """
     check_parts("check_gradients", pipeline, stream)
