@@ -33,7 +33,7 @@ def checked(*given: Any, **settings: Any) -> Any:
 
 def _tells_of_arrays(annotation: Any) -> bool:
     if isinstance(annotation, str):
-        return "[" in annotation  # or it is the name of a class
+        return True  # of what may be imported for type checkers alone, which beartype refuses
     if isinstance(annotation, TypeVar):
         return any(map(_tells_of_arrays, (annotation.__bound__, *annotation.__constraints__)))
     if isinstance(annotation, type) and issubclass(annotation, _HELD_TO_NAMES):
