@@ -120,7 +120,7 @@ def peer(count: int) -> Callable[[], Any]:
     from datarax.sources import MemorySource as PeerSource
     from datarax.sources import MemorySourceConfig as PeerConfig
 
-    data = jax.tree.map(lambda x: x.get_value(), make_source().data)
+    data = make_source().pure()[0].data
 
     @nnx.vmap
     def make(strength: Any) -> Any:
