@@ -74,8 +74,8 @@ class Parts(NamedTuple):
 
     def write(self, modules: PyTree, changed: Mapping[int, PyTree]) -> None:
         """Write values back into the modules that were taken apart: all of them, or none."""
-        if len(changed) == 1:
-            return self._set(modules, changed)
+        if len(changed) == 1 and not isinstance(self.leaves[next(iter(changed))], Held):
+            return self._set(modules, changed)  # at once
         before = {index: raw_value(self.leaves[index]) for index in changed}
         try:
             self._set(modules, changed)
