@@ -571,32 +571,18 @@ def test_a_key_keeps_no_array_alive(name: str) -> None:
     assert not key.shareable
 
 
-def test_what_is_dead_equals_nothing_though_its_address_be_given_out_again() -> None:
-    def made() -> Any:
-        return type("Made", (), {})
-
-    kind = made()
-    number, key = id(kind), static_key(kind)
-    del kind
-    for _ in range(1000):
-        gc.collect()
-        again = made()
-        assert static_key(again) != key
-        if id(again) == number:
-            break
-
-
-def test_an_array_at_the_address_of_a_dead_one_is_another() -> None:
-    array = np.ones(3)
-    number, key = id(array), static_key(array)
-    del array
-    for _ in range(1000):
-        again = np.ones(3)
-        assert static_key(again) != key
-        if id(again) == number:
-            return
-        del again
-    pytest.fail("no address was given out twice, so that nothing was tested")
+@pytest.mark.parametrize("made", [lambda: type("Made", (), {}), lambda: np.ones(3)])
+def test_what_is_dead_equals_nothing_though_its_address_be_given_out_again(
+    made: Callable[[], object],
+) -> None:
+    kept = [made() for _ in range(200)]
+    keys = {id(value): static_key(value) for value in kept}
+    del kept[:]
+    gc.collect()
+    later = [made() for _ in range(5000)]
+    again = [value for value in later if id(value) in keys]
+    assert again
+    assert all(static_key(value) != keys[id(value)] for value in again)
 
 
 def test_values_made_in_passing_are_not_taken_for_one_another() -> None:
