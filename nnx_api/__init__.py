@@ -3,10 +3,10 @@
 What is computed stands in `dagrax.pure`; no algorithm is told twice.
 """
 
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from . import operators as operators
+from dagrax.pure._late import late as _late
+
 from ._array_source import ArraySource as ArraySource
 from ._call._history import Compilations as Compilations
 from ._call._history import RecompilationWarning as RecompilationWarning
@@ -25,14 +25,14 @@ from ._sources import MemorySource as MemorySource
 from ._sources import MemorySourceConfig as MemorySourceConfig
 from ._variants import stack as stack
 from ._variants import unstack as unstack
-from .operators import BrightnessOperator as BrightnessOperator
-from .operators import NoiseOperator as NoiseOperator
 
 if _TYPE_CHECKING:
+    from . import operators as operators
+    from .operators import BrightnessOperator as BrightnessOperator
+    from .operators import NoiseOperator as NoiseOperator
+
     __version__: str
 else:  # or a type checker would take any name
-
-    def __getattr__(name: str) -> str:
-        if name == "__version__":  # looked up when it is asked for
-            return _version("dagrax")
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__, __dir__ = _late(
+        __name__, operators="", BrightnessOperator=".operators", NoiseOperator=".operators"
+    )

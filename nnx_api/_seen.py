@@ -11,7 +11,7 @@ import jax
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
-from dagrax.pure import internal, visual
+from dagrax.pure import internal
 
 from ._core import _calls
 from ._core._as_pure import as_pure
@@ -51,7 +51,7 @@ class Seen:
         *,
         direction: Literal["right", "down"] = "right",
         cost: bool = False,
-    ) -> visual.Drawing:
+    ) -> "dp.visual.Drawing":
         """The graph, as `dagrax.pure.visual.draw` draws it of the `summary`: with a `path`, in a
         file of its suffix, `.svg`, `.png`, `.dot` or `.mmd`; without, where a notebook shows it.
 
@@ -59,7 +59,7 @@ class Seen:
         **Errors:** those of `dagrax.pure.visual.draw` and of `summary`.
         """
         internal.check_drawing(path, direction)
-        return visual.draw(self.summary(cost=cost), path, direction=direction, cost=cost)
+        return dp.visual.draw(self.summary(cost=cost), path, direction=direction, cost=cost)
 
     def describe(self) -> str:
         """The text of `summary`: what each node reads, is, and puts out."""

@@ -11,13 +11,10 @@ the order in which they are best read: the graph, what flows through it, what a 
 the loops, the contracts, variants.
 """
 
-from importlib import import_module as _import_module
-from importlib.metadata import version as _version
-from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # isort: off
-from . import ops as ops
+from ._late import late as _late
 from ._graph._schedule import Schedule as Schedule
 from ._graph._stage import per_record as per_record
 from ._graph._pipeline import Pipeline as Pipeline
@@ -33,7 +30,6 @@ from ._flow._views import where as where
 from ._flow._joined import Concat as Concat
 from ._flow._joined import Zip as Zip
 from ._flow._mixture import Mixture as Mixture
-from ._flow._fitted import fit as fit
 from ._flow._order import AbstractOrder as AbstractOrder
 from ._flow._order import Sequential as Sequential
 from ._flow._order import Shuffled as Shuffled
@@ -73,15 +69,11 @@ from ._debug import Debugged as Debugged
 from ._fingerprint import fingerprint as fingerprint
 
 if _TYPE_CHECKING:
+    from . import ops as ops
     from . import testing as testing
+    from . import visual as visual
+    from ._flow._fitted import fit as fit
 
     __version__: str
 else:  # or a type checker would take any name
-
-    def __getattr__(name: str) -> _ModuleType | str:
-        # What few programs use is looked up when it is used.
-        if name == "__version__":
-            return _version("dagrax")
-        if name == "testing":
-            return _import_module(f".{name}", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__, __dir__ = _late(__name__, ops="", testing="", visual="", fit="._flow._fitted")

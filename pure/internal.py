@@ -3,6 +3,11 @@
 What a user needs stands in `dagrax.pure`.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from ._checking import checking as checking
+from ._checking import is_checking as is_checking
+from ._checking import known as known
 from ._contract._check import Findings as Findings
 from ._contract._check import survey as survey
 from ._debug import check_own as check_own
@@ -40,6 +45,7 @@ from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare
 from ._graph._stage import random_arguments as random_arguments
 from ._graph._stage import type_name as type_name
+from ._late import late as _late
 from ._loop import step_function as step_function
 from ._mesh import alike as alike
 from ._mesh import by_compiler as by_compiler
@@ -86,62 +92,11 @@ from .host._resumable import Whole as Whole
 from .host._resumable import check_holder as check_holder
 from .host._resumable import fill as fill
 from .host._resumable import policy as policy
-from .ops._arguments import checking as checking
-from .ops._arguments import is_checking as is_checking
-from .ops._arguments import known as known
-from .ops._augment import Tables as Tables
-from .ops._augment import aug_mix as aug_mix
-from .ops._augment import augmented as augmented
-from .ops._augment import augmented_boxes as augmented_boxes
-from .ops._augment import augmented_mask as augmented_mask
-from .ops._augment import augmented_points as augmented_points
-from .ops._augment import rand_steps as rand_steps
-from .ops._augment import trivial_steps as trivial_steps
-from .ops._chance import blended as blended
-from .ops._chance import child_key as child_key
-from .ops._chance import gumbel_softmax as gumbel_softmax
-from .ops._chance import happens as happens
-from .ops._chance import one_of as one_of
-from .ops._chance import picked as picked
-from .ops._draws import about as about
-from .ops._draws import between as between
-from .ops._features import as_floats as as_floats
-from .ops._matrices import composed as composed
-from .ops._motions import Axis as Axis
-from .ops._motions import Changes as Changes
-from .ops._motions import Fill as Fill
-from .ops._motions import Method as Method
-from .ops._motions import Mode as Mode
-from .ops._motions import Motion as Motion
-from .ops._motions import Sampling as Sampling
-from .ops._motions import centring as centring
-from .ops._motions import cropping as cropping
-from .ops._motions import displacing as displacing
-from .ops._motions import flipping as flipping
-from .ops._motions import padding_by as padding_by
-from .ops._motions import quarter_turning as quarter_turning
-from .ops._motions import rescaling as rescaling
-from .ops._motions import resizing as resizing
-from .ops._motions import sampling as sampling
-from .ops._motions import staying as staying
-from .ops._motions import warping as warping
-from .ops._policies import Step as Step
-from .ops._policies import rand_augment_table as rand_augment_table
-from .ops._policies import trivial_augment_table as trivial_augment_table
-from .ops._random_motions import middle as middle
-from .ops._random_motions import padded_size as padded_size
-from .ops._random_motions import place as place
-from .ops._random_motions import quarters as quarters
-from .ops._random_motions import random_affine as random_affine
-from .ops._random_motions import random_box as random_box
-from .ops._random_motions import random_displacement as random_displacement
-from .ops._random_motions import random_perspective as random_perspective
-from .ops._random_motions import random_rotation as random_rotation
-from .ops._random_motions import random_translation as random_translation
-from .ops._sizes import margins as margins
-from .ops._sizes import size_of as size_of
-from .ops._targets import mask_of as mask_of
-from .ops._targets import picture_of as picture_of
-from .ops._whole import whole as whole
-from .visual._draw import check_drawing as check_drawing
-from .visual._show import check_sheet as check_sheet
+
+if _TYPE_CHECKING:
+    from .visual._draw import check_drawing as check_drawing
+    from .visual._show import check_sheet as check_sheet
+else:
+    __getattr__, _ = _late(
+        "dagrax.pure", check_drawing=".visual._draw", check_sheet=".visual._show"
+    )

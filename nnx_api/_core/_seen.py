@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
-from dagrax.pure import internal, visual
+from dagrax.pure import internal
 
 from .._variants import unstacked
 from ._calls import Owned, planned
@@ -102,7 +102,7 @@ def sheet(
     if shown[-1:] > [epoch]:
         parts = [f"{shown.count(x)} of epoch {x}" for x in dict.fromkeys(shown)]
         title = f"{many}, {', '.join(parts)}, from offset {offset} of epoch {epoch} on"
-    return visual.show(found.nodes, n, records=found.ids, title=title, path=path)
+    return dp.visual.show(found.nodes, n, records=found.ids, title=title, path=path)
 
 
 def alone(pipeline: _Pipeline) -> list[_Pipeline]:

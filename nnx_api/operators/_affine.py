@@ -9,9 +9,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal
-from dagrax.pure.internal import Motion
-from dagrax.pure.ops import Size
+from dagrax.pure.ops import Size, inner
+from dagrax.pure.ops.inner import Motion
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
@@ -37,22 +36,22 @@ class RandomRotation(OperatorModule, AbstractGeometric):
         self,
         degrees: Limits,
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
-        mode: internal.Mode = "constant",
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
+        mode: inner.Mode = "constant",
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.degrees = limits("degrees", degrees)
-        self.sampling = internal.sampling(method, fill, mode, mask_fill)
+        self.sampling = inner.sampling(method, fill, mode, mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         if key is None:
-            return internal.staying(size)
-        matrix = internal.random_rotation(self.degrees[...], size, key=key)
-        return internal.warping(matrix, size, self.sampling)
+            return inner.staying(size)
+        matrix = inner.random_rotation(self.degrees[...], size, key=key)
+        return inner.warping(matrix, size, self.sampling)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)
@@ -72,23 +71,23 @@ class RandomTranslation(OperatorModule, AbstractGeometric):
         x: Shaped[ArrayLike, ""],
         y: Shaped[ArrayLike, ""],
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
-        mode: internal.Mode = "constant",
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
+        mode: inner.Mode = "constant",
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.x = magnitude("x", x, least=0.0)
         self.y = magnitude("y", y, least=0.0)
-        self.sampling = internal.sampling(method, fill, mode, mask_fill)
+        self.sampling = inner.sampling(method, fill, mode, mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         if key is None:
-            return internal.staying(size)
-        matrix = internal.random_translation(self.x[...], self.y[...], size, key=key)
-        return internal.warping(matrix, size, self.sampling)
+            return inner.staying(size)
+        matrix = inner.random_translation(self.x[...], self.y[...], size, key=key)
+        return inner.warping(matrix, size, self.sampling)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)
@@ -118,9 +117,9 @@ class RandomAffine(OperatorModule, AbstractGeometric):
         scale: Limits = (1.0, 1.0),
         shear: Limits = 0.0,
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
-        mode: internal.Mode = "constant",
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
+        mode: inner.Mode = "constant",
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
@@ -128,15 +127,15 @@ class RandomAffine(OperatorModule, AbstractGeometric):
         self.translate = magnitudes("translate", translate, count=2, least=0.0)
         self.scale = magnitudes("scale", scale, count=2, least=1e-6, rising=True)
         self.shear = limits("shear", shear, most=89.0, pairs=2)
-        self.sampling = internal.sampling(method, fill, mode, mask_fill)
+        self.sampling = inner.sampling(method, fill, mode, mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         if key is None:
-            return internal.staying(size)
+            return inner.staying(size)
         ranges = self.degrees[...], self.translate[...], self.scale[...], self.shear[...]
-        return internal.warping(internal.random_affine(*ranges, size, key=key), size, self.sampling)
+        return inner.warping(inner.random_affine(*ranges, size, key=key), size, self.sampling)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)
@@ -154,22 +153,22 @@ class RandomPerspective(OperatorModule, AbstractGeometric):
         self,
         distortion: Shaped[ArrayLike, ""] = 0.5,
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
-        mode: internal.Mode = "constant",
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
+        mode: inner.Mode = "constant",
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.distortion = magnitude("distortion", distortion, least=0.0, most=1.0)
-        self.sampling = internal.sampling(method, fill, mode, mask_fill)
+        self.sampling = inner.sampling(method, fill, mode, mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         if key is None:
-            return internal.staying(size)
-        matrix = internal.random_perspective(self.distortion[...], size, key=key)
-        return internal.warping(matrix, size, self.sampling)
+            return inner.staying(size)
+        matrix = inner.random_perspective(self.distortion[...], size, key=key)
+        return inner.warping(matrix, size, self.sampling)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import PRNGKeyArray, PyTree, Shaped
 
 from dagrax.pure import internal
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 
@@ -57,7 +58,7 @@ def through(
     operator: OperatorModule, element: Element, key: PRNGKeyArray | None, index: int
 ) -> Element:
     """What the operator at this index makes of a record, with a key of its own."""
-    own = internal.child_key(key, index) if key is not None and draws(operator) else None
+    own = inner.child_key(key, index) if key is not None and draws(operator) else None
     output: object = operator.on_record(element, own)
     if not isinstance(output, Element) or not isinstance(output.data, Mapping):
         name = type(operator).__name__

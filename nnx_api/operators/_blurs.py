@@ -9,7 +9,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal, ops
+from dagrax.pure import ops
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, changed, declared
@@ -68,7 +69,7 @@ class RandomGaussianBlur(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        sigma = internal.between(self.sigma[...], key=key)
+        sigma = inner.between(self.sigma[...], key=key)
 
         def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
             return ops.gaussian_blur(value, sigma, self.radius)
@@ -79,4 +80,4 @@ class RandomGaussianBlur(OperatorModule):
 def _radius(operator: OperatorModule, sigma: Float[Array, "*ends"], radius: int | None) -> int:
     if radius is None:
         return ops.gaussian_radius(sigma, type(operator).__name__)
-    return internal.whole("radius", radius, least=0)
+    return inner.whole("radius", radius, least=0)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 import dagrax.pure as dp
 from dagrax.pure import internal
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from ._arms import Weights, arm, check_kept, draws, operator_of, operators_of, through
@@ -96,7 +97,7 @@ class RandomApply(OperatorModule):
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         changed = arm(self, self.operator, element, key, 0)
-        is_changed = internal.happens(internal.child_key(key, 1), self.p[...])
+        is_changed = inner.happens(inner.child_key(key, 1), self.p[...])
         return _picked(is_changed, (element, changed))
 
     def arms(self) -> Collection[OperatorModule | None]:
@@ -105,7 +106,7 @@ class RandomApply(OperatorModule):
 
     def drawn(self, key: PRNGKeyArray) -> Shaped[Array, ""]:
         """Which of them, for one key."""
-        return internal.happens(internal.child_key(key, 1), self.p[...]).astype(jnp.int32)
+        return inner.happens(inner.child_key(key, 1), self.p[...]).astype(jnp.int32)
 
 
 class OneOf(OperatorModule):
@@ -142,8 +143,8 @@ class OneOf(OperatorModule):
 
     def drawn(self, key: PRNGKeyArray) -> Shaped[Array, ""]:
         """Which of them, for one key."""
-        own = internal.child_key(key, len(self.operators))
-        return internal.one_of(own, self.weights[...])
+        own = inner.child_key(key, len(self.operators))
+        return inner.one_of(own, self.weights[...])
 
 
 class PerBatch(nnx.Module):
@@ -191,7 +192,7 @@ def _branch(
     def branch(batch: dict[str, PyTree]) -> dict[str, PyTree]:
         if operator is None:
             return batch
-        own = jax.vmap(internal.child_key, (0, None))(record_keys, index)
+        own = jax.vmap(inner.child_key, (0, None))(record_keys, index)
         output = operator(batch, record_keys=own) if draws(operator) else operator(batch)
         check_kept(holder, operator, batch, output)
         return {name: jax.tree.map(jnp.asarray, output[name]) for name in batch}
@@ -202,7 +203,7 @@ def _branch(
 def _picked(index: Shaped[Array, ""], arms: Collection[Element]) -> Element:
     first, *_ = arms
     names = list(first.data)  # an arm may have them in another order
-    data = internal.picked(index, [{name: own.data[name] for name in names} for own in arms])
+    data = inner.picked(index, [{name: own.data[name] for name in names} for own in arms])
     return first.replace(data=data)
 
 

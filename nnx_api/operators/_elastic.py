@@ -9,9 +9,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal
-from dagrax.pure.internal import Changes
-from dagrax.pure.ops import Size
+from dagrax.pure.ops import Size, inner
+from dagrax.pure.ops.inner import Changes
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
@@ -40,21 +39,21 @@ class RandomElastic(OperatorModule):
         alpha: Shaped[ArrayLike, ""] = 50.0,
         sigma: Shaped[ArrayLike, ""] = 5.0,
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
-        mode: internal.Mode = "constant",
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
+        mode: inner.Mode = "constant",
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.alpha = magnitude("alpha", alpha, least=0.0)
         self.sigma = magnitude("sigma", sigma, least=0.0)
-        self.sampling = internal.sampling(method, fill, mode, mask_fill)
+        self.sampling = inner.sampling(method, fill, mode, mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         def changes(size: Size) -> Changes:
-            field = internal.random_displacement(self.alpha[...], self.sigma[...], size, key=key)
-            return internal.displacing(field, self.sampling)
+            field = inner.random_displacement(self.alpha[...], self.sigma[...], size, key=key)
+            return inner.displacing(field, self.sampling)
 
         return moved(self, element, changes, self.fields)

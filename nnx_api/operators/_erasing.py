@@ -9,7 +9,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal, ops
+from dagrax.pure import ops
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, changed, declared
@@ -33,8 +34,8 @@ class CoarseDropout(OperatorModule):
         *,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.holes = internal.whole("holes", holes, least=0)
-        self.size = internal.size_of(size)
+        self.holes = inner.whole("holes", holes, least=0)
+        self.size = inner.size_of(size)
         self.value = one_or_more("value", value)
         self.fields = declared(fields)
         self.deterministic = False

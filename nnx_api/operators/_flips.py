@@ -9,9 +9,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal
-from dagrax.pure.internal import Motion
-from dagrax.pure.ops import Size
+from dagrax.pure.ops import Size, inner
+from dagrax.pure.ops.inner import Motion
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
@@ -34,21 +33,21 @@ class RandomFlip(OperatorModule, AbstractGeometric):
     def __init__(
         self,
         p: Shaped[ArrayLike, ""] = 0.5,
-        axis: internal.Axis = "horizontal",
+        axis: inner.Axis = "horizontal",
         *,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         if axis not in ("horizontal", "vertical"):
             raise ValueError(f"axis is {axis!r}; expected 'horizontal' or 'vertical'.")
         self.p = magnitude("p", p, least=0.0, most=1.0)
-        self.axis: internal.Axis = axis
+        self.axis: inner.Axis = axis
         self.fields = declared(fields)
         self.deterministic = False
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         if key is None:
-            return internal.staying(size)
-        return internal.flipping(internal.happens(key, self.p[...]), self.axis, size)
+            return inner.staying(size)
+        return inner.flipping(inner.happens(key, self.p[...]), self.axis, size)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)
@@ -66,8 +65,8 @@ class RandomRot90(OperatorModule, AbstractGeometric):
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         if key is None:
-            return internal.staying(size)
-        return internal.quarter_turning(internal.quarters(key=key), size)
+            return inner.staying(size)
+        return inner.quarter_turning(inner.quarters(key=key), size)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)

@@ -9,9 +9,8 @@ from typing import TypeVar
 
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal
-from dagrax.pure.internal import Changes, Motion, Sampling
-from dagrax.pure.ops import Size
+from dagrax.pure.ops import Size, inner
+from dagrax.pure.ops.inner import Changes, Motion, Sampling
 
 from .._element import Element, OperatorModule
 from ._fields import Change, Fields, Kind, changed, chosen_fields, on_field
@@ -91,6 +90,6 @@ def _size(operator: OperatorModule, element: Element, fields: Fields | None) -> 
 
 def _judge(kind: Kind) -> Change:
     def judged(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return (internal.mask_of if kind == "mask" else internal.picture_of)("it", value)
+        return (inner.mask_of if kind == "mask" else inner.picture_of)("it", value)
 
     return judged

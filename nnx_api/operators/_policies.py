@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from dagrax.pure import internal
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from ._fields import Change, Kind, changed, chosen_fields, declared
@@ -39,20 +40,20 @@ class RandAugment(OperatorModule):
         num_ops: int = 2,
         magnitude: Shaped[ArrayLike, ""] = 9.0,
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.num_ops = count("num_ops", num_ops)
         self.magnitude = _bin(magnitude)
-        self.sampling = internal.sampling(method, fill, "constant", mask_fill)
+        self.sampling = inner.sampling(method, fill, "constant", mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        steps = internal.rand_steps(key, self.num_ops, self.magnitude[...])
-        return _stepped(self, element, steps, internal.rand_augment_table)
+        steps = inner.rand_steps(key, self.num_ops, self.magnitude[...])
+        return _stepped(self, element, steps, inner.rand_augment_table)
 
 
 class TrivialAugment(OperatorModule):
@@ -65,18 +66,18 @@ class TrivialAugment(OperatorModule):
     def __init__(
         self,
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.sampling = internal.sampling(method, fill, "constant", mask_fill)
+        self.sampling = inner.sampling(method, fill, "constant", mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        steps = internal.trivial_steps(key)
-        return _stepped(self, element, steps, internal.trivial_augment_table)
+        steps = inner.trivial_steps(key)
+        return _stepped(self, element, steps, inner.trivial_augment_table)
 
 
 class AugMix(OperatorModule):
@@ -100,15 +101,15 @@ class AugMix(OperatorModule):
         alpha: Shaped[ArrayLike, ""] = 1.0,
         *,
         severity: int = 3,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.width, self.severity = count("width", width), count("severity", severity)
         if self.severity > 10:
             raise ValueError(f"severity is {severity}; expected at most 10.")
         self.alpha = magnitude("alpha", alpha, above=0.0)
-        self.sampling = internal.sampling(method, fill)
+        self.sampling = inner.sampling(method, fill)
         self.fields = declared(fields)
         self.deterministic = False
 
@@ -123,7 +124,7 @@ class AugMix(OperatorModule):
         how = self.sampling
 
         def mixed(image: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-            return internal.aug_mix(
+            return inner.aug_mix(
                 image, self.width, self.alpha[...], self.severity, how.method, how.fill, key=key
             )
 
@@ -133,22 +134,22 @@ class AugMix(OperatorModule):
 def _stepped(
     policy: RandAugment | TrivialAugment,
     element: Element,
-    steps: internal.Step,
-    tables: internal.Tables,
+    steps: inner.Step,
+    tables: inner.Tables,
 ) -> Element:
     how = policy.sampling
 
     def image(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return internal.augmented(value, steps, tables, how.method, how.fill)
+        return inner.augmented(value, steps, tables, how.method, how.fill)
 
     def mask(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return internal.augmented_mask(value, steps, tables, how.mask_fill)
+        return inner.augmented_mask(value, steps, tables, how.mask_fill)
 
     def boxes(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return internal.augmented_boxes(value, steps, tables, _size(policy, element))
+        return inner.augmented_boxes(value, steps, tables, _size(policy, element))
 
     def points(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-        return internal.augmented_points(value, steps, tables, _size(policy, element))
+        return inner.augmented_points(value, steps, tables, _size(policy, element))
 
     changes: dict[Kind, Change] = {
         "image": image,

@@ -9,7 +9,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from dagrax.pure import internal, ops
+from dagrax.pure import ops
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
@@ -37,7 +38,7 @@ class RandomBrightness(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        delta = internal.about(0.0, self.range[...], key=key)
+        delta = inner.about(0.0, self.range[...], key=key)
 
         return adjusted(self, element, ops.adjust_brightness, delta, self.clip, self.fields)
 
@@ -62,7 +63,7 @@ class RandomContrast(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        factor = internal.about(1.0, self.range[...], key=key)
+        factor = inner.about(1.0, self.range[...], key=key)
 
         return adjusted(self, element, ops.adjust_contrast, factor, self.clip, self.fields)
 
@@ -87,7 +88,7 @@ class RandomSaturation(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        factor = internal.about(1.0, self.range[...], key=key)
+        factor = inner.about(1.0, self.range[...], key=key)
 
         return adjusted(self, element, ops.adjust_saturation, factor, self.clip, self.fields)
 
@@ -112,7 +113,7 @@ class RandomHue(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        turn = internal.about(0.0, self.range[...], key=key)
+        turn = inner.about(0.0, self.range[...], key=key)
 
         return adjusted(self, element, ops.adjust_hue, turn, self.clip, self.fields)
 
@@ -137,7 +138,7 @@ class RandomGamma(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        gamma = internal.about(1.0, self.range[...], key=key)
+        gamma = inner.about(1.0, self.range[...], key=key)
 
         return adjusted(self, element, ops.adjust_gamma, gamma, self.clip, self.fields)
 
@@ -162,6 +163,6 @@ class RandomSharpness(OperatorModule):
         self.deterministic = False
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
-        factor = internal.about(1.0, self.range[...], key=key)
+        factor = inner.about(1.0, self.range[...], key=key)
 
         return adjusted(self, element, ops.adjust_sharpness, factor, self.clip, self.fields)

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dagrax.pure import internal
-from dagrax.pure.internal import Motion
-from dagrax.pure.ops import Size
+from dagrax.pure.ops import Size, inner
+from dagrax.pure.ops.inner import Motion
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
@@ -32,17 +31,17 @@ class Resize(OperatorModule, AbstractGeometric):
         self,
         size: int | Size,
         *,
-        method: internal.Method = "linear",
+        method: inner.Method = "linear",
         antialias: bool = True,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.size = internal.size_of(size)
-        self.sampling = internal.sampling(method)
+        self.size = inner.size_of(size)
+        self.sampling = inner.sampling(method)
         self.antialias = flag("antialias", antialias)
         self.fields = declared(fields)
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
-        return internal.resizing(size, self.size, self.sampling.method, self.antialias)
+        return inner.resizing(size, self.size, self.sampling.method, self.antialias)
 
     def apply(self, element: Element) -> Element:
         return moved(self, element, lambda size: self.motion(size, None).changes, self.fields)
@@ -71,14 +70,14 @@ class RandomResizedCrop(OperatorModule, AbstractGeometric):
         scale: Limits = (0.08, 1.0),
         ratio: Limits = (3 / 4, 4 / 3),
         *,
-        method: internal.Method = "linear",
+        method: inner.Method = "linear",
         antialias: bool = True,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.size = internal.size_of(size)
+        self.size = inner.size_of(size)
         self.scale = magnitudes("scale", scale, count=2, least=1e-6, most=1.0, rising=True)
         self.ratio = magnitudes("ratio", ratio, count=2, least=1e-6, rising=True)
-        self.sampling = internal.sampling(method)
+        self.sampling = inner.sampling(method)
         self.antialias = flag("antialias", antialias)
         self.fields = declared(fields)
         self.deterministic = False
@@ -86,9 +85,9 @@ class RandomResizedCrop(OperatorModule, AbstractGeometric):
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
         how = self.sampling.method, self.antialias
         if key is None:
-            return internal.resizing(size, self.size, *how)
-        matrix = internal.random_box(self.scale[...], self.ratio[...], size, self.size, key=key)
-        return internal.rescaling(matrix, self.size, *how)
+            return inner.resizing(size, self.size, *how)
+        matrix = inner.random_box(self.scale[...], self.ratio[...], size, self.size, key=key)
+        return inner.rescaling(matrix, self.size, *how)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)

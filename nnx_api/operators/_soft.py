@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree, Shaped
 
 from dagrax.pure import internal
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from ._arms import Weights, arm, operators_of
@@ -55,15 +56,15 @@ class SoftChoice(OperatorModule):
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         arms = [arm(self, own, element, key, index) for index, own in enumerate(self.operators)]
-        own_key = internal.child_key(key, len(arms))
-        parts = internal.gumbel_softmax(own_key, self.weights[...], self.temperature[...])
+        own_key = inner.child_key(key, len(arms))
+        parts = inner.gumbel_softmax(own_key, self.weights[...], self.temperature[...])
         fixed = {kind: kind for kind in KINDS if kind != "image"} | self._named()
         mixed: dict[str, PyTree] = {}
         for name in element.data:
             fields = [own.data[name] for own in arms]
             if not all(field is element.data[name] for field in fields):
                 self._judge(name, fields[0], fixed.get(name, "image"))
-                mixed[name] = jax.tree.map(lambda *x: internal.blended(parts, x), *fields)
+                mixed[name] = jax.tree.map(lambda *x: inner.blended(parts, x), *fields)
         return element.update_data(mixed)
 
     def _named(self) -> dict[str, str]:

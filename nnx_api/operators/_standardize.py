@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 import dagrax.pure as dp
 from dagrax.pure import host, internal, ops
+from dagrax.pure.ops import inner
 
 from .._element import Element, OperatorModule
 from .._source import Source
@@ -67,7 +68,7 @@ class Standardize(OperatorModule):
         return element.update_data({own: self._standard(own, element) for own in self.mean})
 
     def _standard(self, own: str, element: Element) -> Float[Array, "..."]:
-        value = internal.as_floats(element.data[own])
+        value = inner.as_floats(element.data[own])
         try:
             return ops.standardize(value, self.mean[own][...], self.std[own][...])
         except ValueError as error:  # of the function, which knows no fields

@@ -13,8 +13,8 @@ from flax import nnx
 from jaxtyping import PRNGKeyArray
 
 from dagrax.pure import internal
-from dagrax.pure.internal import Motion, Sampling
-from dagrax.pure.ops import Size
+from dagrax.pure.ops import Size, inner
+from dagrax.pure.ops.inner import Motion, Sampling
 
 from .._element import Element, OperatorModule
 from ._elastic import RandomElastic
@@ -39,14 +39,14 @@ class Warp(OperatorModule, AbstractGeometric):
         self,
         operators: Sequence[OperatorModule],
         *,
-        method: internal.Method = "linear",
-        fill: internal.Fill = 0,
-        mode: internal.Mode = "constant",
+        method: inner.Method = "linear",
+        fill: inner.Fill = 0,
+        mode: inner.Mode = "constant",
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
         self.operators = nnx.List(_judged(operators))
-        self.sampling = internal.sampling(method, fill, mode, mask_fill)
+        self.sampling = inner.sampling(method, fill, mode, mask_fill)
         self.fields = declared(fields)
         if self.draws():
             self.deterministic = False
@@ -58,14 +58,14 @@ class Warp(OperatorModule, AbstractGeometric):
         keys = [None] * len(self.operators)
         if key is not None:
             keys = list(jax.random.split(key, len(self.operators)))
-        matrix = internal.staying(size).matrix
+        matrix = inner.staying(size).matrix
         for operator, own in zip(self.operators, keys, strict=True):
             off = getattr(operator, "deterministic", False)  # which eval() may set of one alone
             motion = made(
                 operator, functools.partial(operator.motion, key=None if off else own), size
             )
-            matrix, size = internal.composed(motion.matrix, matrix), motion.size
-        return internal.warping(matrix, size, self.sampling)
+            matrix, size = inner.composed(motion.matrix, matrix), motion.size
+        return inner.warping(matrix, size, self.sampling)
 
     def apply(self, element: Element, *, key: PRNGKeyArray | None = None) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)

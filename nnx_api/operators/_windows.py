@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from jaxtyping import PRNGKeyArray
 
-from dagrax.pure import internal
-from dagrax.pure.internal import Motion
-from dagrax.pure.ops import Padding, Size
+from dagrax.pure.ops import Padding, Size, inner
+from dagrax.pure.ops.inner import Motion
 
 from .._element import Element, OperatorModule
 from ._fields import Kind, declared
@@ -36,24 +35,24 @@ class RandomCrop(OperatorModule, AbstractGeometric):
         size: int | Size,
         padding: Padding = 0,
         *,
-        mode: internal.Mode = "constant",
-        fill: internal.Fill = 0,
+        mode: inner.Mode = "constant",
+        fill: inner.Fill = 0,
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.size = internal.size_of(size)
-        self.padding = internal.margins(padding)
-        self.sampling = internal.sampling("linear", fill, mode, mask_fill)
+        self.size = inner.size_of(size)
+        self.padding = inner.margins(padding)
+        self.sampling = inner.sampling("linear", fill, mode, mask_fill)
         self.fields = declared(fields)
         self.deterministic = False
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
-        before = internal.padded_size(size, self.padding)
+        before = inner.padded_size(size, self.padding)
         if key is None:
-            top, left = internal.middle(size, self.size, self.padding)
+            top, left = inner.middle(size, self.size, self.padding)
         else:
-            top, left = internal.place(before, self.size, key=key)
-        return internal.cropping(top, left, self.size, self.padding, self.sampling)
+            top, left = inner.place(before, self.size, key=key)
+        return inner.cropping(top, left, self.size, self.padding, self.sampling)
 
     def apply(self, element: Element, *, key: PRNGKeyArray) -> Element:
         return moved(self, element, lambda size: self.motion(size, key).changes, self.fields)
@@ -69,11 +68,11 @@ class CenterCrop(OperatorModule, AbstractGeometric):
     """
 
     def __init__(self, size: int | Size, *, fields: Mapping[str, Kind | None] | None = None):
-        self.size = internal.size_of(size)
+        self.size = inner.size_of(size)
         self.fields = declared(fields)
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
-        return internal.centring(size, self.size)
+        return inner.centring(size, self.size)
 
     def apply(self, element: Element) -> Element:
         return moved(self, element, lambda size: self.motion(size, None).changes, self.fields)
@@ -86,19 +85,17 @@ class Pad(OperatorModule, AbstractGeometric):
         self,
         padding: Padding,
         *,
-        mode: internal.Mode = "constant",
-        fill: internal.Fill = 0,
+        mode: inner.Mode = "constant",
+        fill: inner.Fill = 0,
         mask_fill: int = 0,
         fields: Mapping[str, Kind | None] | None = None,
     ):
-        self.padding = internal.margins(padding)
-        self.sampling = internal.sampling("linear", fill, mode, mask_fill)
+        self.padding = inner.margins(padding)
+        self.sampling = inner.sampling("linear", fill, mode, mask_fill)
         self.fields = declared(fields)
 
     def motion(self, size: Size, key: PRNGKeyArray | None) -> Motion:
-        return internal.padding_by(
-            self.padding, internal.padded_size(size, self.padding), self.sampling
-        )
+        return inner.padding_by(self.padding, inner.padded_size(size, self.padding), self.sampling)
 
     def apply(self, element: Element) -> Element:
         return moved(self, element, lambda size: self.motion(size, None).changes, self.fields)

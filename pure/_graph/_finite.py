@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
+from .._checking import checked, is_checking
 from .._mesh import alike, looked_up
 from .._random._origin import Origin
 from .._text import path_text
-from ..ops._arguments import checked, is_checking
 
 Numbers: TypeAlias = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
 Flags: TypeAlias = Bool[Array, "..."] | Bool[np.ndarray, "..."]

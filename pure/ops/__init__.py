@@ -82,4 +82,4 @@ from ._moments import normalized as normalized
 from ._mixing import mixup as mixup
 from ._mixing import cutmix as cutmix
 from ._casts import cast as cast
-from ._arguments import checking as checking
+from .._checking import checking as checking

@@ -11,8 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
+from .._checking import checked, known
 from .._text import valued
-from ._arguments import checked, image_of, known
+from ._arguments import image_of
 from ._pixels import number, wide
 from ._whole import whole
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Shaped
 
-from ._arguments import checked, numbers
+from .._checking import checked
+from ._arguments import numbers
 
 
 def cast(value: Shaped[ArrayLike, "..."], dtype: DTypeLike) -> Shaped[Array, "..."]:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, PyTree, Shaped
 
-from ._arguments import checked
+from .._checking import checked
 
 
 def child_key(key: PRNGKeyArray, index: int) -> PRNGKeyArray:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Integer, Shaped
 
+from .._checking import certain, known
 from .._text import spec_text, valued
-from ._arguments import certain, known, numbers
+from ._arguments import numbers
 from ._sizes import Padding, Size, by, margins, size_of
 from ._targets import Fill, filling, picture_of
 

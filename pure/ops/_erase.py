@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
+from .._checking import checked, known
 from .._random._keys import check_key
-from ._arguments import checked, image_of, known, like, numbers
+from ._arguments import image_of, like, numbers
 from ._chance import happens
 from ._pixels import PerChannel, for_channels
 from ._sizes import Size, size_of

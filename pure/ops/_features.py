@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
+from .._checking import certain, checked, known
 from .._random._keys import check_key
 from .._text import spec_text
-from ._arguments import certain, checked, known, like, numbers
+from ._arguments import like, numbers
 from ._kinds import check_rate, count_of, floats_of, integers_of
 
 

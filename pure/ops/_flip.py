@@ -10,8 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Integer, Shaped
 
+from .._checking import known
 from .._text import spec_text, valued
-from ._arguments import known
 from ._targets import picture_of
 
 

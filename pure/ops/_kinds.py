@@ -9,8 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, Shaped
 
+from .._checking import checked
 from .._text import spec_text, valued
-from ._arguments import checked, numbers
+from ._arguments import numbers
 
 
 def floats_of(

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
+from .._checking import checked
 from .._text import spec_text
-from ._arguments import checked, numbers
+from ._arguments import numbers
 from ._sizes import Margins, Size, size_of
 
 Matrix: TypeAlias = Float[Array, "3 3"]

@@ -13,10 +13,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int32, Key, PRNGKeyArray, PyTree, Shaped, UInt32
 
+from .._checking import checked, known
 from .._mesh import by_compiler
 from .._random._keys import check_key
 from .._text import listed, near, of_type, spec_text
-from ._arguments import checked, known, numbers
+from ._arguments import numbers
 
 Batch: TypeAlias = Mapping[str, PyTree]
 RecordKeys: TypeAlias = Key[Array, " batch"] | UInt32[Array, "batch words"]

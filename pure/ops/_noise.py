@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
+from .._checking import checked
 from .._random._keys import check_key
-from ._arguments import checked, image_of
+from ._arguments import image_of
 from ._pixels import finished, in_range, number, wide
 
 _FEW, _TERMS = 8, 25  # below this mean, more than so many are drawn once in 10^6 times

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
-from ._arguments import checked
+from .._checking import checked
 from ._pixels import PerChannel, colours_of, for_channels
 
 

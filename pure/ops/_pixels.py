@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
+from .._checking import checked
 from .._text import spec_text
-from ._arguments import checked, image_of, like, numbers
+from ._arguments import image_of, like, numbers
 
 PerChannel: TypeAlias = Shaped[ArrayLike, "..."] | tuple[float | int, ...] | list[float | int]
 COLOURS = (1, 3)

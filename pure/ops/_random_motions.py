@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from ._arguments import checked
+from .._checking import checked
 from ._draws import about, between
 from ._matrices import (
     Matrix,

@@ -11,8 +11,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Shaped
 
+from .._checking import known
 from .._text import spec_text
-from ._arguments import image_of, known, like, numbers
+from ._arguments import image_of, like, numbers
 
 Fill: TypeAlias = Shaped[ArrayLike, "..."] | Sequence[object]
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped, UInt8
 
+from .._checking import checked
 from .._text import spec_text
-from ._arguments import checked, image_of
+from ._arguments import image_of
 from ._pixels import COLOURS, colours_of, finished, in_range, number, planes, wide
 from ._spaces import luma
 

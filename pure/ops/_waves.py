@@ -12,9 +12,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Integer, PRNGKeyArray, Shaped
 
+from .._checking import checked
 from .._random._keys import check_key
 from .._text import valued
-from ._arguments import checked, like, numbers
+from ._arguments import like, numbers
 from ._kinds import count_of, floats_of
 
 MelScale: TypeAlias = Literal["htk", "slaney"]

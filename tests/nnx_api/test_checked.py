@@ -17,7 +17,7 @@ from dagrax.nnx_api._core import _traced
 from dagrax.nnx_api._core._calls import planned
 from dagrax.nnx_api._core._kept import Kept
 from dagrax.pure import host, ops
-from dagrax.pure.ops._arguments import certain, checked
+from dagrax.pure._checking import certain, checked
 
 DATA = {"x": jnp.arange(12.0, dtype=jnp.float32)}
 

@@ -1,6 +1,7 @@
 """What holds for the project as a whole, whatever the code in it computes."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def sources(package: str) -> list[Path]:
 
 def public(package: str) -> Iterator[tuple[str, object]]:
     """The names that a user may import from a package, modules and type aliases aside."""
-    for name, value in vars(importlib.import_module(package)).items():
+    for name, value in inspect.getmembers(importlib.import_module(package)):
         aside = isinstance(value, types.ModuleType) or typing.get_origin(value) is not None
         if not name.startswith("_") and not aside:
             yield name, value
@@ -51,6 +52,28 @@ def test_the_pure_core_imports_no_flax() -> None:
     loaded = run.stdout.split()
     assert "dagrax" in loaded
     assert "flax" not in loaded
+
+
+LATE = {
+    "dagrax.pure": {"ops", "testing", "visual", "fit"},
+    "dagrax.nnx_api": {"operators", "BrightnessOperator", "NoiseOperator"},
+}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_what_few_programs_use_is_imported_when_it_is_used(package: str) -> None:
+    code = f"""if True:
+        import sys, {package} as package
+        own = [f"{{package.__name__}}.{{name}}" for name in {LATE[package]}]
+        assert not {{*own, "dagrax.pure.ops"}} & {{*sys.modules}}
+        assert {LATE[package]} <= {{*dir(package)}} > {{"__version__", "Pipeline"}}
+        print(*(getattr(package, name).__name__ for name in {sorted(LATE[package])}))
+        package.absent
+    """
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert {name.rpartition(".")[2] for name in run.stdout.split()} == LATE[package]
+    last = f"AttributeError: module '{package}' has no attribute 'absent'"
+    assert run.stderr.splitlines()[-1] == last
 
 
 def test_dagrax_is_a_namespace_and_owns_no_code() -> None:

@@ -24,6 +24,8 @@ ROOMS = (
         "_tables",
         "_node",
         "_mesh",
+        "_late",
+        "_checking",
         "_random",
         "ops",
         "_channels_last",

@@ -6,6 +6,7 @@ What the snippets of the pages do is tested in `test_examples`.
 import ast
 import contextlib
 import importlib
+import inspect
 import io
 import json
 import re
@@ -68,7 +69,7 @@ def test_every_public_name_stands_in_the_reference(module: str) -> None:
     told = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
     names = {
         name
-        for name, value in vars(importlib.import_module(f"dagrax.{module}")).items()
+        for name, value in inspect.getmembers(importlib.import_module(f"dagrax.{module}"))
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     listed = set(re.findall(rf"^::: dagrax\.{module}\.(\w+)$", told, re.M))

@@ -1,0 +1,59 @@
+"""What `dagrax.nnx_api.operators` takes of these operations and nobody else should.
+
+It promises nothing; what a user needs stands in `dagrax.pure.ops`.
+"""
+
+from ._augment import Tables as Tables
+from ._augment import aug_mix as aug_mix
+from ._augment import augmented as augmented
+from ._augment import augmented_boxes as augmented_boxes
+from ._augment import augmented_mask as augmented_mask
+from ._augment import augmented_points as augmented_points
+from ._augment import rand_steps as rand_steps
+from ._augment import trivial_steps as trivial_steps
+from ._chance import blended as blended
+from ._chance import child_key as child_key
+from ._chance import gumbel_softmax as gumbel_softmax
+from ._chance import happens as happens
+from ._chance import one_of as one_of
+from ._chance import picked as picked
+from ._draws import about as about
+from ._draws import between as between
+from ._features import as_floats as as_floats
+from ._matrices import composed as composed
+from ._motions import Axis as Axis
+from ._motions import Changes as Changes
+from ._motions import Fill as Fill
+from ._motions import Method as Method
+from ._motions import Mode as Mode
+from ._motions import Motion as Motion
+from ._motions import Sampling as Sampling
+from ._motions import centring as centring
+from ._motions import cropping as cropping
+from ._motions import displacing as displacing
+from ._motions import flipping as flipping
+from ._motions import padding_by as padding_by
+from ._motions import quarter_turning as quarter_turning
+from ._motions import rescaling as rescaling
+from ._motions import resizing as resizing
+from ._motions import sampling as sampling
+from ._motions import staying as staying
+from ._motions import warping as warping
+from ._policies import Step as Step
+from ._policies import rand_augment_table as rand_augment_table
+from ._policies import trivial_augment_table as trivial_augment_table
+from ._random_motions import middle as middle
+from ._random_motions import padded_size as padded_size
+from ._random_motions import place as place
+from ._random_motions import quarters as quarters
+from ._random_motions import random_affine as random_affine
+from ._random_motions import random_box as random_box
+from ._random_motions import random_displacement as random_displacement
+from ._random_motions import random_perspective as random_perspective
+from ._random_motions import random_rotation as random_rotation
+from ._random_motions import random_translation as random_translation
+from ._sizes import margins as margins
+from ._sizes import size_of as size_of
+from ._targets import mask_of as mask_of
+from ._targets import picture_of as picture_of
+from ._whole import whole as whole
