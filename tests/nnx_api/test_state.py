@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from dagrax.nnx_api import Pipeline, Records
+from dagrax.nnx_api._call._parts import Parts
 from tests.nnx_zoo import Scale, graph, linear, xs
 from tests.paths import PATHS, TRACED, Path, place
 from tests.zoo import Batch
@@ -328,3 +329,24 @@ def test_a_stage_may_hold_lists_dicts_and_sets_of_settings(setting: Any) -> None
             return {"x": batch["x"] + len(self.setting)}
 
     assert xs(linear(Set()).step()) == [2, 3, 4, 5]
+
+
+def test_an_array_without_a_variable_is_written_back_whole_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Plain()
+    parts, update, calls = Parts.of(stage), nnx.update, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        update(*arguments)
+
+    monkeypatch.setattr(nnx, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parts.write(stage, {0: jnp.float32(1)})
+    assert (parts.values(), stage.total) == ([0.0], 0.0)
+    parts.write(stage, {0: jnp.float32(1)})
+    assert (parts.values(), stage.total) == ([1.0], 1.0)
