@@ -14,7 +14,7 @@ LINKS := src/dagrax/pure src/dagrax/nnx_api
 BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts accelerator accelerator_draws accelerator_files summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo test test-lowest check lint pyright mypy stubs bench gallery notebook docs build clean
+.PHONY: help demo test test-lowest check lint pyright mypy stubs bench gallery pictures notebook docs build clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -50,6 +50,9 @@ bench: .venv-bench/installed ## measure everything, beside peers and hand-writte
 
 gallery: .venv/installed ## draw docs/gallery.md: every operator on a photograph
 	$(BIN)/python tools/gallery.py
+
+pictures: .venv/installed ## draw the pictures of the other pages; needs Graphviz
+	$(BIN)/python tools/pictures.py
 
 notebook: .venv/installed-docs ## run docs/tour.ipynb and store what it puts out
 	$(BIN)/python tools/notebook.py

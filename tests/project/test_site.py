@@ -10,6 +10,7 @@ import inspect
 import io
 import json
 import re
+import runpy
 import subprocess
 import sys
 import types
@@ -118,3 +119,13 @@ def test_the_site_is_built_without_warnings_and_its_links_lead_somewhere(tmp_pat
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "reference" / "pure.html").exists()
+
+
+def test_every_picture_of_the_pages_is_drawn_by_the_tool() -> None:
+    tool = runpy.run_path(str(DOCS.parent / "tools" / "pictures.py"))
+    shown = tool["shown"]()
+    assert shown.keys() == tool["CALLS"].keys()
+    assert all("pipeline = Pipeline" in snippets for snippets in shown.values())
+    files = {file.name: file for file in (DOCS / tool["FOLDER"]).iterdir()}
+    assert files.keys() == shown.keys()
+    assert all(file.stat().st_size < 100_000 for file in files.values())
