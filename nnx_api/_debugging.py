@@ -51,9 +51,10 @@ class Debugging:
         """This very pipeline, refusing at run time what cannot be known before.
 
         Its parameters, data and position are this one's. Its steps, loops and calls also tell the
-        first NaN or infinity that a node makes of finite numbers, by node, field, record and epoch,
-        and compute what stages check by `jax.experimental.checkify.debug_check`, as the operators
-        do of labels and magnitudes. Off, all of it costs nothing. Slower, for debugging:
+        first NaN or infinity that is made of finite numbers: by a node, with field, record and
+        epoch, or by a step function, with its step and what it returns there; of variants, which.
+        They compute what stages check by `jax.experimental.checkify.debug_check` too, as the
+        operators do of labels and magnitudes. Off, all of it costs nothing. Slower, for debugging:
 
             with pipeline.checked():  # within the block, the pipeline itself
                 pipeline.scan(train_step, modules=(model,))

@@ -169,7 +169,7 @@ def each_variant(
     values = parts.values()
     varying = ({i: x for i, x in enumerate(values) if axes[i] == 0}, carry)
     spread, carry = internal.alike(varying, varying)  # over the devices, where some of them are
-    mapped = jax.vmap(one, in_axes=(axes, 0), out_axes=(None, 0, 0, None))
+    mapped = internal.over_variants(one, in_axes=(axes, 0), out_axes=(None, 0, 0, None))
     shared, output, apart, common = mapped([spread.get(i, x) for i, x in enumerate(values)], carry)
     parts.write(everything, apart | common)
     return shared, output

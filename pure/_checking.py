@@ -60,6 +60,12 @@ def checking() -> AbstractContextManager[None]:
     return asked
 
 
+def unchecked() -> AbstractContextManager[None]:
+    """Within it they look at none."""
+    asked: AbstractContextManager[None] = _checking(False)
+    return asked
+
+
 def is_checking() -> bool:
     """Whether this is within `checking()`."""
     return bool(_checking.value)

@@ -6,7 +6,7 @@ stands in `_graph`. Loops are not known here.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
@@ -19,7 +19,8 @@ from ._flow._batching import Cursor, check_cursor
 from ._flow._fields import fields
 from ._flow._stream import Stream
 from ._graph._finite import made
-from ._graph._pipeline import Pipeline, check_no_draws, numbered, run_node
+from ._graph._pipeline import Pipeline, again, check_no_draws, numbered, run_node
+from ._graph._reads import reads
 from ._graph._stage import type_name
 from ._random._keys import check_key
 from ._random._origin import Origin, ids_of, number
@@ -65,13 +66,17 @@ class NodeRun:
 @dataclasses.dataclass(frozen=True)
 class NotFinite:
     """Where a NaN or an infinity is: a node, or `source`, a field, and the ids of the records (none
-    where the rows are not those of the batch). `infinite` are those that hold no NaN."""
+    where the rows are not those of the batch). `infinite` are those that hold no NaN. `source` is
+    another field that was not finite there, from which it may come. `mixes` says that something of
+    another record was not, which a node that mixes records spreads."""
 
     node: str
     field: str
     records: tuple[int, ...]
     is_nan: bool
     infinite: tuple[int, ...] = ()
+    source: str | None = None
+    mixes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +133,17 @@ class Debugged:
         holder = "batch" if self.epoch is None else "source"
         lines = [f"The {holder} holds {_what(x, row)} already." for x in self.given]
         if self.first is not None:
-            mixes = f" The batch held some before: a node that mixes {row}s spreads them."
+            first = self.first
+            of = "finite numbers" if first.source is None else "a field that was finite"
+            ends = ""
+            if first.mixes:
+                ends = (
+                    f" Of another {row} it was given some: a node that mixes {row}s spreads them."
+                )
+            if first.source is not None:
+                ends = f" It may come from field `{first.source}`, which is not finite there."
             lines.append(
-                f"Node `{self.first.node}` is the first to make one of finite numbers: "
-                f"{_what(self.first, row)}.{mixes * bool(self.given)}"
+                f"Node `{first.node}` is the first to make one of {of}: {_what(first, row)}.{ends}"
             )
         return "\n".join(lines or ["All numbers are finite."])
 
@@ -244,7 +256,8 @@ def _told(
             output=_numbers(output, many, shown),
             kept=_kept(inputs, output),
         )
-        bad = _not_finite(node_text(node), inputs, output, many, ids, shown)
+        function = again(node, pipeline.stages[node], key, origin)
+        bad = _not_finite(node_text(node), inputs, output, many, ids, shown, function)
         first = report.first or next(bad, None)
         report = dataclasses.replace(report, nodes=(*report.nodes, done), first=first)
     return report
@@ -278,19 +291,33 @@ def _not_finite(
     many: int,
     ids: Sequence[int],
     shown: _Rows,
+    function: Callable[..., PyTree] | None = None,
 ) -> Iterator[NotFinite]:
-    given, found = jax.tree.map(_plain, (tuple(inputs), output))
-    for field, value, blamed, _ in made(given, found, many):
-        rows, numbers = np.asarray(blamed), np.asarray(value)
+    given, output = jax.tree.map(_plain, (tuple(inputs), output))
+    read = None
+    # Where all is clear a stage is not traced once more: it may print.
+    if function is not None and not (_all_finite(given) or _all_finite(output)):
+        read = reads(function, inputs)
+    for found in made(given, output, many, read=read):
+        rows, numbers = np.asarray(found.blamed), np.asarray(found.value)
+        source = found.source and found.source.field
         if not rows.ndim:
             if rows:
-                yield NotFinite(node, field, (), bool(np.isnan(numbers).any()))
+                is_nan = bool(np.isnan(numbers).any())
+                yield NotFinite(node, found.field, (), is_nan, source=source)
             continue
         own = [i for i in shown.tolist() if rows[i]]
         infinite = [i for i in own if not np.isnan(numbers[i]).any()]
         if own:
-            records, others = (tuple(ids[i] for i in found) for found in (own, infinite))
-            yield NotFinite(node, field, records, len(own) > len(infinite), others)
+            records, others = (tuple(ids[i] for i in some) for some in (own, infinite))
+            is_nan = len(own) > len(infinite)
+            mixes = source is None and bool(found.others)
+            yield NotFinite(node, found.field, records, is_nan, others, source, mixes)
+
+
+def _all_finite(tree: PyTree) -> bool:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return all(bool(np.isfinite(x).all()) for x in floats)
 
 
 def _plain(leaf: PyTree) -> PyTree:

@@ -8,11 +8,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, PRNGKeyArray, UInt32
+from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
 
 from ._flow._apart import apart
 from ._flow._batching import Batching, Cursor, check_cursor, check_length
@@ -20,6 +21,7 @@ from ._flow._carry import check_carry
 from ._flow._stream import Stream
 from ._graph._pipeline import Output, Pipeline, evaluate, output_failure
 from ._graph._stage import signature_text
+from ._graph._stepped import Stepped, counted
 from ._random._keys import check_key
 from ._random._origin import Origin
 from ._static._call import called
@@ -31,6 +33,7 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
+_State: TypeAlias = tuple[Any, ...]  # arrays, and where values are looked at the step
 _Place: TypeAlias = Cursor | UInt32[Array, "2"]  # epoch and offset on the device, or traced
 
 
@@ -185,16 +188,30 @@ def _scanned(
     (length, batching), carried = static, parts_of(carry, numbers=True)
     call = step_function(body, ("carry", "batch"), carries=True)
 
-    def tick(arrays: Arrays, batch: _In, origin: Origin) -> tuple[Arrays, _Y]:
+    def tick(state: _State, batch: _In, origin: Origin) -> tuple[_State, _Y]:
+        arrays, *number = state
         before = carried.together(arrays)
-        new, y = call(before, through(pipeline, stream, batch, origin, key))
+        output = through(pipeline, stream, batch, origin, key)
+        looked_at = [_stepped(call, before, output) for _ in number]
+        new, y = call(before, output)
         check_carry(before, new)
-        return parts_of(new, numbers=True).arrays, y
+        for stepped in looked_at:
+            stepped.check({"carry": eqx.filter(new, eqx.is_array_like)}, y, origin, number[0])
+        return (parts_of(new, numbers=True).arrays, *[one + np.uint32(1) for one in number]), y
 
-    end, arrays, ys = stream.with_batching(batching).scan(
-        tick, carried.arrays, Cursor(at[0], at[1]), length
-    )
-    return jnp.stack(end), arrays, ys
+    start: _State = (carried.arrays, *counted())
+    end, last, ys = stream.with_batching(batching).scan(tick, start, Cursor(at[0], at[1]), length)
+    return jnp.stack(end), last[0], ys
+
+
+def _stepped(call: Callable[..., Output], carry: PyTree, batch: PyTree) -> Stepped:
+    arrays, rest = eqx.partition(carry, eqx.is_array_like)
+
+    def again(held: dict[str, PyTree], batch: PyTree) -> tuple[dict[str, PyTree], PyTree]:
+        new, y = call(eqx.combine(held["carry"], rest), batch)
+        return {"carry": eqx.filter(new, eqx.is_array_like)}, y
+
+    return Stepped(again, {"carry": arrays}, batch)
 
 
 def _advanced(

@@ -1,4 +1,5 @@
-"""Which node of a graph is being traced, for what is told when its program runs.
+"""Which node of a graph is being traced, and within which axes of variants, for what is told when
+its program runs.
 
 What a trace raises is raised in its node; what a program finds, later, only knows what was written
 into it. Graphs and operations are not known here.
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _NODE = ContextVar("node", default="")
+_VARIANTS: ContextVar[tuple[str, ...]] = ContextVar("variants", default=())
 
 
 @contextmanager
@@ -23,5 +25,25 @@ def in_node(name: str) -> Iterator[None]:
 
 def of_node(message: str) -> str:
     """A message for run time, with the node that it is about before it, if there is one."""
-    node = _NODE.get().replace("{", "{{").replace("}", "}}")
+    node = bare_of_braces(_NODE.get())
     return f"node `{node}`: {message}" if node else message
+
+
+def bare_of_braces(text: str) -> str:
+    """A text as it stands in a message into which values are written, whatever it holds."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+@contextmanager
+def in_variants(axis: str) -> Iterator[None]:
+    """What is traced meanwhile is mapped over variants, along a mapped axis of this name."""
+    token = _VARIANTS.set((*_VARIANTS.get(), axis))
+    try:
+        yield
+    finally:
+        _VARIANTS.reset(token)
+
+
+def mapped_axes() -> tuple[str, ...]:
+    """The names of the mapped axes of variants, the outermost first."""
+    return _VARIANTS.get()

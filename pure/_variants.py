@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
+from ._checking import is_checking
 from ._flow._batching import Cursor
 from ._flow._source import AbstractSource
 from ._mesh import alike, entry
+from ._node import in_variants, mapped_axes
 from ._text import listed, near, of_type, spec_text
 
 _Tree = TypeVar("_Tree")
@@ -124,10 +126,26 @@ def vmap_variants(
 
         shared = 0 if any(map(_is_cursor, stacks.values())) else None
         axes = variant_axes(arrays)
-        parts = jax.vmap(one, in_axes=(axes,), out_axes=(shared, 0))(arrays)
+        parts = over_variants(one, in_axes=(axes,), out_axes=(shared, 0))(arrays)
         return puts_back[-1](*parts)
 
     return mapped
+
+
+def over_variants(
+    fn: Callable[..., _Tree], *, in_axes: tuple[PyTree, ...], out_axes: tuple[int | None, ...]
+) -> Callable[..., _Tree]:
+    """`jax.vmap`. In programs that look at values the axis has a name, by which is told in which
+    variant something was found."""
+    if not is_checking():
+        return jax.vmap(fn, in_axes=in_axes, out_axes=out_axes)
+    axis = f"variants {len(mapped_axes())}"
+
+    def one(*args: PyTree) -> _Tree:
+        with in_variants(axis):
+            return fn(*args)
+
+    return jax.vmap(one, in_axes=in_axes, out_axes=out_axes, axis_name=axis)
 
 
 def _sorted_out(output: PyTree) -> tuple[list[Cursor], list[PyTree], Callable[..., PyTree]]:

@@ -45,6 +45,9 @@ from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare
 from ._graph._stage import random_arguments as random_arguments
 from ._graph._stage import type_name as type_name
+from ._graph._stepped import Stepped as Stepped
+from ._graph._stepped import counted as counted
+from ._graph._stepped import spelt_leaves as spelt_leaves
 from ._late import late as _late
 from ._loop import step_function as step_function
 from ._mesh import alike as alike
@@ -77,6 +80,7 @@ from ._text import path_text as path_text
 from ._text import spec_text as spec_text
 from ._text import valued as valued
 from ._variants import differences as differences
+from ._variants import over_variants as over_variants
 from ._variants import told_apart as told_apart
 from .host._arrays import Saved as Saved
 from .host._arrays import key_kinds as key_kinds

@@ -17,18 +17,20 @@ from dagrax.pure import internal
 
 from ._foreign import refuse_foreign
 from ._parts import Changed, Parts, Values, any_traced
-from ._programs import Fn, Private, Program, function_key, structure_key, watched
+from ._programs import Fn, Private, Program, Refuse, function_key, structure_key, watched
 from ._watch import Watch
 
 
 class Plan:
-    """How some modules are called, until their structure changes; `checked`, with what is checked
-    at run time."""
+    """How some modules are called, until their structure changes; where something can `refuse` it,
+    with what is checked at run time."""
 
-    def __init__(self, modules: PyTree, parts: Parts, private: Private, *, checked: bool = False):
+    def __init__(
+        self, modules: PyTree, parts: Parts, private: Private, *, refuse: Refuse | None = None
+    ):
         self.parts = parts
+        self.refuse = refuse
         self._private = private
-        self._checked = checked
         self._key = structure_key(parts, modules)
         self._watch = Watch(modules)
         self._programs: dict[tuple[Fn, tuple[Hashable, ...]], Program] = {}
@@ -94,8 +96,8 @@ class Plan:
     ) -> Program:
         key = (self._key, fn, said)
         shareable = shareable and self._key.shareable
-        compiled = self._private.find(key, shareable=shareable, checked=self._checked)
-        program = Program(self.parts, key, compiled, fn, static)
+        compiled = self._private.find(key, shareable=shareable, checked=self.refuse is not None)
+        program = Program(self.parts, key, compiled, fn, static, self.refuse)
         program.has_run = key in self._looked_through
         return program
 

@@ -25,6 +25,7 @@ from ._parts import Changed, Held, Parts, Values, raw_value
 _MOST = 32
 Fn: TypeAlias = Callable[..., Any]  # of modules, arguments and static arguments
 Args: TypeAlias = tuple[PyTree, ...]
+Refuse: TypeAlias = Callable[[checkify.Error, Values], None]
 # The result and what has changed; then, of a checked program, what was found.
 Compiled: TypeAlias = Callable[["_Handle", Values, Args], tuple[Any, ...]]
 
@@ -32,13 +33,21 @@ Compiled: TypeAlias = Callable[["_Handle", Values, Args], tuple[Any, ...]]
 class Program:
     """`fn(modules, *args, *static)`, compiled, for modules like those taken apart.
 
-    `key` says all that the program depends on but for the values of Variables and arguments.
+    `key` says all that the program depends on but for the values of Variables and arguments;
+    `refuse` is given what a checked program has found, and the values.
     """
 
     def __init__(
-        self, parts: Parts, key: Hashable, compiled: Compiled, fn: Fn, static: tuple[object, ...]
+        self,
+        parts: Parts,
+        key: Hashable,
+        compiled: Compiled,
+        fn: Fn,
+        static: tuple[object, ...],
+        refuse: Refuse | None = None,
     ):
         self.parts, self.key, self.fn, self.static = parts, key, fn, static
+        self._refuse = refuse
         self.has_run = False  # and so was looked through
         self.traced_at: float | None = None  # until what was compiled is noted
         self._compiled = compiled
@@ -50,8 +59,8 @@ class Program:
         **Errors:** ValueError for what a checked program has found not to hold.
         """
         result, changed, *found = self._compiled(self._handle, values, args)
-        for error in found:
-            refuse_found(error)
+        if self._refuse is not None:
+            self._refuse(found[0], values)
         return result, changed
 
     def traced(self, values: Values, *args: PyTree) -> ClosedJaxpr:
@@ -91,12 +100,6 @@ def _run_checked(handle: _Handle, values: Values, args: Args) -> tuple[Any, Chan
     with internal.checking():
         error, (result, changed) = run(values, args)
     return result, changed, error
-
-
-def refuse_found(error: checkify.Error) -> None:
-    """Refuse what a checked program has found. **Errors:** ValueError with its message."""
-    if said := error.get():
-        raise ValueError(said.removesuffix(" (`check` failed)"))
 
 
 _shared: Compiled = jax.jit(_run, static_argnums=0)

@@ -23,7 +23,7 @@ from .._call._foreign import refuse_foreign
 from .._call._history import History
 from .._call._parts import Changed, Parts, Values, any_traced
 from .._call._plan import Plan
-from .._call._programs import Program, refuse_found
+from .._call._programs import Program
 from . import _traced
 from ._checked import check_trace
 from ._described import described
@@ -31,6 +31,7 @@ from ._fed import check_open, feed_of
 from ._kept import Kept
 from ._module import PipelineCore, before_the_end, checked_position
 from ._placing import come_home
+from ._refusal import Refusal, refusal_of
 
 _Out = TypeVar("_Out")
 _MEND = (
@@ -169,7 +170,7 @@ def check_call(
 
     with internal.checking():
         error, _ = jax.jit(checkify.checkify(called))(values, batch, key)
-    refuse_found(error)
+    Refusal(parts, pipeline)(error, values)
 
 
 def planned(
@@ -183,7 +184,7 @@ def planned(
             check_trace(pipeline)
             return None
         pipeline._check_graph()
-        plan = Plan(pipeline, parts, kept.private, checked=pipeline._is_checked)
+        plan = Plan(pipeline, parts, kept.private, refuse=refusal_of(parts, pipeline))
         kept.plan = plan, pipeline._stream().batching
     plan, batching = kept.plan
     values = plan.parts.values()

@@ -28,6 +28,7 @@ from ._fed import check_open, feed_of
 from ._kept import Kept, Planned
 from ._module import Modules, PipelineCore, before_the_end
 from ._placing import come_home, on_mesh_of, settle
+from ._refusal import count_from, refusal_of
 
 # A program that is run on values and what it is given: results, and what it has set.
 _Call: TypeAlias = Callable[..., tuple[PyTree, Changed]]
@@ -70,6 +71,7 @@ class Loop:
         if self._carries:
             self._arrays, self._rest = eqx.partition(init_carry, eqx.is_array_like)
         self._reading: Reading | None = None
+        self._ran = 0  # steps
 
     @property
     def pipeline(self) -> PipelineCore[Any, Any]:
@@ -102,7 +104,7 @@ class Loop:
                 feed = feed_of(pipeline, kept, planned.plan.parts, where=1)
                 if feed is None:
                     call = self._called(kept, planned, (_traced.scan, *static))
-                    (self._arrays, ys), changed = call(values, self._arrays)
+                    (self._arrays, ys), changed = call(values, self._arrays, steps=self._ran)
                 else:
                     call = self._called(kept, planned, (_traced.scan_fed, *static[1:]))
                     start = batching.settle(*at).as_ints()
@@ -112,13 +114,15 @@ class Loop:
                         kept.forget()
                         return self.run(steps)
                 write(kept, planned.plan.parts, everything, changed, pipeline, after)
+                self._ran += count
                 return self._given(ys)
 
     def _called(self, kept: Kept, planned: Planned, said: tuple[Any, ...]) -> _Call:
         """A run of a program of the step function, for values, a carry and what it is given."""
 
-        def call(values: Values, *given: PyTree) -> tuple[PyTree, Changed]:
+        def call(values: Values, *given: PyTree, steps: int = 0) -> tuple[PyTree, Changed]:
             reading = self._read(planned)
+            count_from(planned.plan.refuse, steps)
             own = self._step, self._rest
             program = reading.program(planned.plan, said[0], own, *said[1:])
             is_new = not program.has_run
@@ -140,14 +144,14 @@ class Loop:
         self, feed: internal.Feed, call: _Call, values: Values, start: tuple[int, int], count: int
     ) -> tuple[PyTree, Changed]:
         """The results of so many batches, some at a time; nothing is set before all have run."""
-        arrays, place = self._arrays, start
+        arrays, place, whole = self._arrays, start, count
         changed: Changed = {}
         parts: list[tuple[PyTree, int]] = []
         while count:
             chunk, index = feed.take(place)
             many = min(count, chunk.left(index))
             some = chunk.fed, feed.index(index), feed.index(many)
-            (arrays, ys), new = call(values, arrays, *some)
+            (arrays, ys), new = call(values, arrays, *some, steps=self._ran + whole - count)
             # One program ahead, and no more: what waits would hold its chunk.
             feed.wait_for(changed)
             parts.append((ys, many))
@@ -237,7 +241,7 @@ def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None
         if any_traced(values := parts.values()):
             return None, values
         pipeline._check_graph()
-        plan = Plan(everything, parts, kept.private, checked=pipeline._is_checked)
+        plan = Plan(everything, parts, kept.private, refuse=refusal_of(parts, pipeline))
         planned = Planned(plan, pipeline._stream().batching)
         kept.keep_loop(members, planned)
     values = planned.plan.parts.values()

@@ -20,9 +20,11 @@ from .._call._parts import Parts, Values
 from .._records import Records
 from .._variants import check_stacked, each_variant
 from ._module import INSIDE, Modules, PipelineCore
+from ._refusal import spelt
 
 Everything: TypeAlias = tuple[PipelineCore[Any, Any], Modules, Modules]
 # Of what the loop carries, a batch, its origin and the place behind it.
+Step: TypeAlias = Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]]
 _Body: TypeAlias = Callable[[PyTree, PyTree, dp.Origin, PyTree], tuple[PyTree, PyTree]]
 
 
@@ -163,7 +165,7 @@ def scan(
         cursor, end, ys = stream.scan(tick, start, pipeline.cursor, length)
         return jnp.stack(cursor), end, ys
 
-    after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder)
+    after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder, shared)
     pipeline._go(dp.Cursor(after[0], after[1]))
     return carry, ys
 
@@ -186,14 +188,14 @@ def scan_fed(
     def run(stream: dp.Stream[Any], body: _Body, carry: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         return internal.looped(stream, body, carry, chunk, start, count)
 
-    after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder)
+    after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder, shared)
     pipeline._position.set_raw_value(after)
     return carry, ys
 
 
 def _step(
     step_fn: Callable[..., PyTree], static_carry: PyTree, shared: Modules, carries: bool
-) -> Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]]:
+) -> Step:
     def step(carry: PyTree, modules: Modules, batch: PyTree) -> tuple[PyTree, PyTree]:
         if not carries:
             return None, step_fn(*modules, *shared, batch)
@@ -208,14 +210,15 @@ def _scan_each(
     pipeline: PipelineCore[Any, Any],
     modules: Modules,
     init_carry: PyTree,
-    step: Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]],
+    step: Step,
     run: Callable[[dp.Stream[Any], _Body, PyTree], tuple[PyTree, PyTree, PyTree]],
     remainder: dp.Remainder,
+    shared: Modules,
 ) -> tuple[PyTree, PyTree, PyTree]:
     def one(
         pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
     ) -> tuple[PyTree, list[PyTree]]:
-        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder)
+        after, *rest = _scan_one(pipeline, modules, carry, step, run, remainder, shared)
         return after, rest
 
     after, (carry, ys) = _each(one, pipeline, modules, init_carry)
@@ -226,9 +229,10 @@ def _scan_one(
     pipeline: PipelineCore[Any, Any],
     modules: Modules,
     init_carry: PyTree,
-    step: Callable[[PyTree, Modules, PyTree], tuple[PyTree, PyTree]],
+    step: Step,
     run: Callable[[dp.Stream[Any], _Body, PyTree], tuple[PyTree, PyTree, PyTree]],
     remainder: dp.Remainder,
+    shared: Modules,
 ) -> tuple[PyTree, PyTree, PyTree]:
     everything = (pipeline, modules)
     parts = Parts.of(everything)
@@ -241,12 +245,14 @@ def _scan_one(
     touched: set[int] = set()
 
     def body(
-        loop: tuple[Values, PyTree], batch: PyTree, origin: dp.Origin, behind: PyTree
-    ) -> tuple[tuple[Values, PyTree], PyTree]:
-        state, carry = loop
+        loop: tuple[PyTree, ...], batch: PyTree, origin: dp.Origin, behind: PyTree
+    ) -> tuple[tuple[PyTree, ...], PyTree]:
+        state, carry, *number = loop
         now = _with(values, [*looped, position], [*state, behind])
         pipeline, modules = parts.together(now)
         output = _output(pipeline, stream, batch, origin)
+        before = Parts.of((pipeline, modules)).values() if number else now
+        looked_at = [_stepped(step, parts, looped, before, carry, output, shared) for _ in number]
         new, y = step(carry, modules, output)
         internal.check_carry(carry, new)
         changed = parts.changes((pipeline, modules), now, "The step function or a stage")
@@ -255,10 +261,12 @@ def _scan_one(
         after = [changed.get(i, now[i]) for i in looped]
         _check_state(parts, looped, state, after)
         touched.update(changed)
-        return (after, new), y
+        for stepped in looked_at:
+            stepped.check(_held(parts, looped, after, new), y, origin, number[0])
+        return (after, new, *[one + np.uint32(1) for one in number]), y
 
-    start = [values[i] for i in looped]
-    behind, (state, carry), ys = run(stream, body, (start, init_carry))
+    start = [values[i] for i in looped], init_carry, *internal.counted()
+    behind, (state, carry, *_), ys = run(stream, body, start)
     after = _with(values, looped, state)
     parts.write(everything, {i: after[i] for i in touched})
     return behind, carry, ys
@@ -275,6 +283,36 @@ def _output(
 def _with(values: Values, places: Sequence[int], new: Sequence[PyTree]) -> Values:
     replaced = dict(zip(places, new, strict=True))
     return [replaced.get(index, value) for index, value in enumerate(values)]
+
+
+def _stepped(
+    step: Step,
+    parts: Parts,
+    places: Sequence[int],
+    values: Values,
+    carry: PyTree,
+    batch: PyTree,
+    shared: Modules,
+) -> internal.Stepped:
+    """The call of a step function, on modules like these around these values."""
+
+    def again(held: dict[str, PyTree], batch: PyTree) -> tuple[dict[str, PyTree], PyTree]:
+        *state, carry = held.values()
+        own = parts.together(_with(values, places, state))
+        new, y = step(carry, own[1], batch)
+        after = Parts.of(own).values()
+        return _held(parts, places, [after[i] for i in places], new), y
+
+    others = Parts.of(shared)
+    named = [spelt((2, *path)) for path in others.paths]
+    beside = dict(zip(named, others.values(), strict=True))
+    now = _held(parts, places, [values[i] for i in places], carry)
+    return internal.Stepped(again, now, batch, beside)
+
+
+def _held(parts: Parts, places: Sequence[int], values: Values, carry: PyTree) -> dict[str, PyTree]:
+    named = [spelt(parts.paths[i]) for i in places]
+    return {**dict(zip(named, values, strict=True)), "carry": carry}
 
 
 def _check_state(parts: Parts, places: Sequence[int], before: Values, after: Values) -> None:

@@ -4,8 +4,7 @@ Where batches come from is not known here; a draw is given a key and an origin.
 """
 
 import dataclasses
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeGuard, cast
 
 import equinox as eqx
@@ -15,6 +14,7 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import PRNGKeyArray, PyTree
 
+from .._checking import is_checking
 from .._mesh import alike
 from .._node import in_node
 from .._random._keys import batch_key, check_key, record_keys
@@ -22,10 +22,19 @@ from .._random._origin import Origin
 from .._static._call import called
 from .._static._parts import Memo, parts_of
 from .._text import listed, of_type, path_text, spec_text, suggestion
-from ._finite import check_finite
 from ._frozen import told_of_frozen_draws
-from ._schedule import Schedule, graph_failures, raise_failures
-from ._stage import Stage, arity_failure, as_stage, random_arguments, stage_names, type_name
+from ._reads import reads
+from ._refused import check_finite
+from ._schedule import Schedule, graph_failures, raise_failures, warn_of_idle
+from ._stage import (
+    Stage,
+    arity_failure,
+    as_stage,
+    not_a_stage,
+    random_arguments,
+    stage_names,
+    type_name,
+)
 
 In = te.TypeVar("In", default=PyTree)
 Out = te.TypeVar("Out", default=PyTree)
@@ -109,7 +118,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
                     f"a function: write {stage.__name__}(...)."
                 )
             if not callable(stage):
-                raise TypeError(_not_a_stage(name, stage))
+                raise TypeError(not_a_stage(name, stage))
         failures = graph_failures(list(nodes), edges, sink)
         failures += _twice(within)
         arity = [
@@ -122,7 +131,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
         stages = {name: as_stage(stage) for name, stage in flat.items()}
         chains = {name: tuple(x) for name, x in within.items() if name not in x}
         schedule = Schedule(edges, sink, chains)
-        _warn_of_idle(schedule)
+        warn_of_idle(schedule)
         return cls(stages=stages, schedule=schedule, dims=declared(dims))
 
 
@@ -166,18 +175,6 @@ def with_stages(
     return Pipeline({name: as_stage(stage) for name, stage in stages.items()}, schedule, dims)
 
 
-def _warn_of_idle(schedule: Schedule) -> None:
-    idle = [node for node in schedule.order if node not in schedule.executed]
-    if idle:
-        one = len(idle) == 1
-        warnings.warn(
-            f"The node{'s' * (not one)} {listed(idle)} {'does' if one else 'do'} not lead to the "
-            f"sink `{schedule.sink}`, and {'runs' if one else 'run'} for `outputs` alone. `edges` "
-            "maps each node to the nodes that it reads: are they the other way round?",
-            stacklevel=3,
-        )
-
-
 def _is_chain(stage: object) -> TypeGuard[Sequence[Stage]]:
     return isinstance(stage, Sequence) and not isinstance(stage, str) and not callable(stage)
 
@@ -210,16 +207,6 @@ def _check_row(stages: Sequence[Stage]) -> None:
 
 def _identity(batch: Output) -> Output:
     return batch
-
-
-def _not_a_stage(name: str, stage: object) -> str:
-    """Short, whatever it holds."""
-    kind, text = type(stage).__name__, repr(stage)
-    what = f"{text} of type {kind}" if len(text) < 40 else f"of type {kind}"
-    mend = "pass a function, or give its class a `__call__`."
-    if isinstance(stage, list | tuple | Mapping):
-        mend = "a node is one stage, or a list of stages: give these a node of their own."
-    return f"Node `{name}` is {what}, which cannot be called; {mend}"
 
 
 def _check_mappings(nodes: Mapping[str, object], edges: Mapping[str, Sequence[str]]) -> None:
@@ -310,6 +297,8 @@ def run_node(
     `is_own` says that the batch is a user's own, whose rows are no records of a source.
     """
     stage = pipeline.stages[node]
+    # Before it is called: what it leaves in an object of Python is then of this trace.
+    read = reads(again(node, stage, key, origin), inputs) if is_checking() else None
     try:
         output = call(node, stage, inputs, key, origin)
     except Exception as error:
@@ -322,9 +311,18 @@ def run_node(
         raise
     if failure := output_failure(output):
         raise TypeError(f"Node `{node}` {failure}")
-    with in_node(node):
-        check_finite(inputs, output, origin, is_own=is_own)
+    if is_checking():
+        named = pipeline.schedule.predecessors(node)
+        with in_node(node):
+            check_finite(read, inputs, output, origin, named, is_own)
     return output
+
+
+def again(
+    node: str, stage: Stage, key: PRNGKeyArray | None, origin: Origin
+) -> Callable[..., Output]:
+    """What a node returns for inputs, as a function of them alone."""
+    return lambda *inputs: call(node, stage, inputs, key, origin)
 
 
 def call(

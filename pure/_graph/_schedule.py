@@ -8,9 +8,10 @@ import graphlib
 import heapq
 import itertools
 import types
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .._text import suggestion
+from .._text import listed, suggestion
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -190,3 +191,16 @@ def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
             rest = {name: before for name, before in rest.items() if name not in loop}
         else:
             return cycles
+
+
+def warn_of_idle(schedule: Schedule) -> None:
+    """Warn of nodes that do not lead to the sink."""
+    idle = [node for node in schedule.order if node not in schedule.executed]
+    if idle:
+        one = len(idle) == 1
+        warnings.warn(
+            f"The node{'s' * (not one)} {listed(idle)} {'does' if one else 'do'} not lead to the "
+            f"sink `{schedule.sink}`, and {'runs' if one else 'run'} for `outputs` alone. `edges` "
+            "maps each node to the nodes that it reads: are they the other way round?",
+            stacklevel=3,
+        )

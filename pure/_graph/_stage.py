@@ -8,7 +8,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -211,3 +211,13 @@ def _snake(name: str) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     snake = re.sub(r"\W", "", words).lower().strip("_")
     return snake.removesuffix("_operator") or "stage"
+
+
+def not_a_stage(name: str, stage: object) -> str:
+    """Why a node is no stage: short, whatever it holds."""
+    kind, text = type(stage).__name__, repr(stage)
+    what = f"{text} of type {kind}" if len(text) < 40 else f"of type {kind}"
+    mend = "pass a function, or give its class a `__call__`."
+    if isinstance(stage, list | tuple | Mapping):
+        mend = "a node is one stage, or a list of stages: give these a node of their own."
+    return f"Node `{name}` is {what}, which cannot be called; {mend}"

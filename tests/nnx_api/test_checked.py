@@ -149,8 +149,8 @@ def rooted(*, source: MemorySource | None = None, **options: Any) -> Pipeline:
 
 
 LOCATED = (
-    "node `root`: field `x` of record 9 in epoch 1 is -inf; what the node was given of that record "
-    "is finite."
+    "node `root`: field `x` of record 9 in epoch 1 is -inf; all that the node makes it of is "
+    "finite in that record."
 )
 
 
@@ -191,7 +191,7 @@ def test_a_nan_in_a_batch_of_ones_own_and_in_rows_that_are_no_records() -> None:
         said = loud(jnp.zeros(4))[0].get()
         nothing = loud(jnp.full(4, jnp.nan))[0].get()
     assert str(said).startswith(
-        "node `inverse`: the output is inf; all that the node was given is finite."
+        "node `inverse`: the output is inf; all that the node makes it of is finite."
     )
     assert nothing is None
 

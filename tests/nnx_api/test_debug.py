@@ -85,7 +85,7 @@ def test_who_made_the_first_nan_is_named_and_what_was_missing_is_told_apart() ->
     assert str(report).endswith(
         "\n\nThe source holds NaN in field `x` of record 7 already.\n"
         "Node `root` is the first to make one of finite numbers: an infinity in field `x` of "
-        "record 3. The batch held some before: a node that mixes records spreads them."
+        "record 3. Of another record it was given some: a node that mixes records spreads them."
     )
     assert pipeline.debug(record=7).first is None
     both = pipeline_of({"root": root}, x=np.where(X == 2, np.inf, x), batch_size=10).debug().given
