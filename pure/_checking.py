@@ -22,6 +22,11 @@ def known(value: object) -> bool:
     return not isinstance(value, Tracer)
 
 
+def in_a_trace() -> bool:
+    """Whether what is computed now is traced, though it is given nothing that is."""
+    return isinstance(jnp.zeros((), jnp.uint32) + np.uint32(1), Tracer)
+
+
 def certain(
     value: Shaped[Array, "..."], fails: Bool[ArrayLike, ""], message: str
 ) -> Shaped[Array, "..."]:

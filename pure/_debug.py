@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Int, PRNGKeyArray, PyTree
 
+from ._checking import in_a_trace
 from ._flow._batching import Cursor, check_cursor
 from ._flow._fields import fields
 from ._flow._stream import Stream
@@ -192,10 +193,10 @@ def debugged(
         own = jax.tree.map(jnp.asarray, batch)
         return _told(pipeline, own, None, key, None)
     check_cursor(cursor, wide=stream.is_wide)
-    if cursor.is_traced:
+    if cursor.is_traced or in_a_trace():
         raise TypeError(
-            "The cursor is traced (jit, scan, vmap), where no values can be looked at; call it "
-            "outside."
+            "A batch is looked at inside a trace (jit, scan, vmap), where there are no values; do "
+            "it outside."
         )
     from .host._look import place_of, read_at
 

@@ -6,6 +6,7 @@ What a user needs stands in `dagrax.pure`.
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ._checking import checking as checking
+from ._checking import in_a_trace as in_a_trace
 from ._checking import is_checking as is_checking
 from ._checking import known as known
 from ._contract._check import Findings as Findings
@@ -39,6 +40,7 @@ from ._flow._spread import BatchAxis as BatchAxis
 from ._flow._spread import Spread as Spread
 from ._flow._spread import check_divides as check_divides
 from ._flow._spread import spread_of as spread_of
+from ._graph._numbers import check_numbers as check_numbers
 from ._graph._pipeline import call as call
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages

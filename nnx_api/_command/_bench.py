@@ -19,7 +19,8 @@ from ._told import many
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Batches a second, by the ways through a pipeline; `str` is a table."""
+    """Batches a second, by the ways through a pipeline; `str` is a table. `switched` says what the
+    pipeline was set to for one of them, if it was."""
 
     records: int
     batch_size: int
@@ -27,6 +28,7 @@ class Measured:
     batches: int
     rounds: int
     ways: tuple[tuple[str, float], ...]
+    switched: str | None = None
 
     def __str__(self) -> str:
         rounds = f"medians of {self.rounds} rounds" if self.rounds > 1 else "1 round"
@@ -39,7 +41,7 @@ class Measured:
             f"{1e6 / speed:>10,.1f} us a batch"
             for way, speed in self.ways
         ]
-        return "\n".join([head, *lines])
+        return "\n".join([head, *lines, *([f"  {self.switched}"] if self.switched else [])])
 
     def to_dict(self) -> dict[str, object]:
         """The same as dicts, strings and numbers, for JSON."""
@@ -55,13 +57,22 @@ def measured(pipeline: Pipeline[Any, Any], batches: int, rounds: int) -> Measure
         ("for ", lambda: _last(_endless(pipeline, batches))),
     ]
     found = [(way, batches / _median(pipeline, run, rounds)) for way, run in ways]
-    if pipeline.remainder == "partial" and records % size and records >= size:
-        pipeline.remainder = "drop"  # a scan has batches of one shape
-    if pipeline.remainder != "partial" or records % size == 0:
+    own, switched = pipeline.remainder, None
+    is_short = own == "partial" and records % size > 0
+    if is_short:
+        switched = (
+            f'scan with remainder="drop": its batches have one shape, but the last of an epoch has '
+            f'{many(records % size, "record")} under "partial"'
+        )
+        if records < size:
+            switched = f"no scan: its batches have one shape, and {records} records make none whole"
+    if not is_short or records >= size:
+        pipeline.remainder = "drop" if is_short else own
         scan = _median(pipeline, lambda: pipeline.scan(_summed, length=batches), rounds)
         found.append(("scan", batches / scan))
+        pipeline.remainder = own
     device = str(jax.devices()[0].device_kind)
-    return Measured(records, size, device, batches, rounds, tuple(found))
+    return Measured(records, size, device, batches, rounds, tuple(found), switched)
 
 
 def _median(pipeline: Pipeline[Any, Any], run: Callable[[], PyTree], rounds: int) -> float:

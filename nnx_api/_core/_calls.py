@@ -140,7 +140,7 @@ def outputs(
         feed = None if batch is not None else feed_of(pipeline, kept, plan.parts)
         if feed is None:
             program = plan.program(_traced.outputs, batching.length(now.offset), nodes)
-            given: tuple[PyTree, ...] = (jax.device_put(batch),)
+            given: tuple[PyTree, ...] = (_on_device(batch),)
         else:
             try:
                 chunk, index = feed.take(now.as_ints())
@@ -153,6 +153,14 @@ def outputs(
             )
         taps, _ = run(*(kept, plan, program, values, given, pipeline, pipeline), entry="outputs")
         return {node: taps[node] for node in nodes}  # a compiled call sorts its dicts
+
+
+def _on_device(batch: PyTree) -> PyTree:
+    try:
+        return jax.device_put(batch)
+    except TypeError:
+        internal.check_numbers(batch)
+        raise
 
 
 def check_call(

@@ -125,7 +125,7 @@ def _seen(
     with kept.lock:
         if asks:
             check_open(kept)
-        if (ready := planned(pipeline, kept)) is None:
+        if (ready := planned(pipeline, kept)) is None or (asks and internal.in_a_trace()):
             raise TypeError(
                 "The pipeline is looked into inside a trace (jit, scan, vmap), where there are no "
                 "values; do it outside."

@@ -23,9 +23,10 @@ from .._static._call import called
 from .._static._parts import Memo, parts_of
 from .._text import listed, of_type, path_text, spec_text, suggestion
 from ._frozen import told_of_frozen_draws
+from ._numbers import check_numbers
 from ._reads import reads
 from ._refused import check_finite
-from ._schedule import Schedule, graph_failures, raise_failures, warn_of_idle
+from ._schedule import Schedule, check_mappings, graph_failures, raise_failures, warn_of_idle
 from ._stage import (
     Stage,
     arity_failure,
@@ -108,7 +109,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
         `outputs` alone, and are warned of. **Errors:** a ValueError that lists everything wrong
         with the graph at once; TypeError for a stage that cannot be called.
         """
-        _check_mappings(nodes, edges)
+        check_mappings(nodes, edges)
         within = {name: _within(name, stage) for name, stage in nodes.items()}
         flat = {name: stage for inner in within.values() for name, stage in inner.items()}
         for name, stage in flat.items():
@@ -209,20 +210,6 @@ def _identity(batch: Output) -> Output:
     return batch
 
 
-def _check_mappings(nodes: Mapping[str, object], edges: Mapping[str, Sequence[str]]) -> None:
-    examples = {"nodes": '{"crop": crop}', "edges": '{"crop": []}'}
-    for name, value in (("nodes", nodes), ("edges", edges)):
-        if not isinstance(value, Mapping):
-            raise TypeError(of_type(name, value, f"a dict: write {name}={examples[name]}."))
-    for node, before in edges.items():
-        if not isinstance(before, Sequence):
-            raise TypeError(
-                f"The entry of node `{node}` in edges is {before!r} of type "
-                f"{type(before).__name__}; expected a list of names: write {node!r}: [] to read "
-                "the source."
-            )
-
-
 def apply(
     pipeline: Pipeline[In, Out],
     batch: In,
@@ -252,13 +239,17 @@ def outputs(
 
     Outside a trace it is compiled, once for all pipelines that are made from the same.
     **Errors:** ValueError for an unknown node, or for a stage that wants a key when none is given;
-    TypeError for a stage that returns None. An error raised inside a stage names its node.
+    TypeError for a stage that returns None, and for strings. An error in a stage names its node.
     """
     if key is not None:
         check_key("key", key)
     _check_nodes(nodes, pipeline.schedule)
-    trees = [pipeline.memo.apart(pipeline), (batch, parts_of(batch, numbers=True))]
-    found = called(evaluate, trees, key, origin, static=tuple(nodes), memo=pipeline.memo)
+    try:
+        trees = [pipeline.memo.apart(pipeline), (batch, parts_of(batch, numbers=True))]
+        found = called(evaluate, trees, key, origin, static=tuple(nodes), memo=pipeline.memo)
+    except TypeError:
+        check_numbers(batch)
+        raise
     return {node: found[node] for node in nodes}
 
 

@@ -11,7 +11,7 @@ import types
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .._text import listed, suggestion
+from .._text import listed, of_type, suggestion
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -204,3 +204,18 @@ def warn_of_idle(schedule: Schedule) -> None:
             "maps each node to the nodes that it reads: are they the other way round?",
             stacklevel=3,
         )
+
+
+def check_mappings(nodes: Mapping[str, object], edges: Mapping[str, Sequence[str]]) -> None:
+    """Refuse nodes and edges that are no dicts. **Errors:** TypeError."""
+    examples = {"nodes": '{"crop": crop}', "edges": '{"crop": []}'}
+    for name, value in (("nodes", nodes), ("edges", edges)):
+        if not isinstance(value, Mapping):
+            raise TypeError(of_type(name, value, f"a dict: write {name}={examples[name]}."))
+    for node, before in edges.items():
+        if not isinstance(before, Sequence):
+            raise TypeError(
+                f"The entry of node `{node}` in edges is {before!r} of type "
+                f"{type(before).__name__}; expected a list of names: write {node!r}: [] to read "
+                "the source."
+            )

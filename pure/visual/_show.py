@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._text import listed, of_type, path_text, valued
@@ -152,6 +153,12 @@ def _check_column(name: object, batch: PyTree) -> None:
             f'write {{"{name}": batch}}.'
         )
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        if isinstance(leaf, Tracer):
+            field = f"Field `{path_text(path)}`" if path else "The output"
+            raise TypeError(
+                f"{field} of `{name}` is traced (jit, scan, vmap), where there are no values; "
+                "show it outside."
+            )
         if isinstance(leaf, str | bytes) or getattr(leaf, "dtype", np.dtype(int)).kind in "OSUMm":
             field = f"Field `{path_text(path)}`" if path else "The output"
             dtype = np.asarray(leaf).dtype

@@ -15,6 +15,7 @@ from flax import nnx
 
 from dagrax.nnx_api import MemorySource, Pipeline
 from dagrax.nnx_api._command import main
+from dagrax.nnx_api._command._bench import measured
 
 MODULE = """
 import sys
@@ -94,10 +95,25 @@ def test_every_way_is_measured(capsys: Capture) -> None:
     found = answer(capsys)
     assert {*found["ways"]} == {"step", "for", "scan"}
     assert all(speed > 0 for speed in found["ways"].values())
+    switched = (
+        'scan with remainder="drop": its batches have one shape, but the last of an epoch has '
+        '2 records under "partial"'
+    )
+    assert found["switched"] == switched
     assert main(["bench", "target:pipeline", "--batches", "3", "--rounds", "1"]) == 0
     told = capsys.readouterr().out
-    assert "scan" in told
+    assert told.endswith(f"  {switched}\n")
     assert "6 records in batches of 4, on " in told and ", 1 round of 3 batches\n" in told
+
+
+def test_the_pipeline_is_measured_as_it_is_where_that_can_be_and_is_left_so() -> None:
+    even = Pipeline[Any, Any].from_arrays({"x": np.arange(8, dtype=np.float32)}, batch_size=4)
+    assert measured(even, 2, 1).switched is None
+    short = Pipeline[Any, Any].from_arrays({"x": np.arange(3, dtype=np.float32)}, batch_size=4)
+    found = measured(short, 1, 1)
+    assert [way.strip() for way, _ in found.ways] == ["step", "for"]
+    assert found.switched == "no scan: its batches have one shape, and 3 records make none whole"
+    assert short.remainder == "partial"
 
 
 def test_an_error_of_the_user_is_told_with_their_own_code_alone(capsys: Capture) -> None:
