@@ -56,11 +56,11 @@ def panels(fields: Mapping[str, np.ndarray], many: int, rows: int) -> list[Panel
     kinds = {field: _kind(field, x, rows) for field, x in fields.items()}
     of = {kind: [field for field, k in kinds.items() if k == kind] for kind in set(kinds.values())}
     found = [_image(field, fields[field][:many]) for field in of.get("image", ())]
-    words = of.get("words", [])
+    words, images = of.get("words", []), list(found)  # a mask lies over no other mask
     for kind in ("mask", "boxes", "points"):
         for field in of.get(kind, ()):
             over = Over(kind, field, fields[field][:many])
-            index = _under(over, found)
+            index = _under(over, images)
             if index is not None:
                 found[index] = found[index]._replace(over=(*found[index].over, over))
             elif kind == "mask":
@@ -95,7 +95,8 @@ def _kind(field: str, x: np.ndarray, rows: int) -> Kind:
         wave = not whole or x.dtype == np.int16
         return "lines" if wave and shape[0] >= _SHORTEST else "words"
     named = any(x in name for x in ("mask", "seg"))
-    if whole and (named or (len(shape) == 2 and x.dtype != np.uint8)):
+    flat = len(shape) == 2 or shape[2:] == (1,)
+    if whole and (named or (flat and x.dtype != np.uint8)):
         return "mask" if len(shape) in (2, 3) and min(shape[:2]) > 1 else "words"
     if len(shape) == 2 and shape[1] <= _WIDEST < shape[0]:
         return "lines"

@@ -215,3 +215,10 @@ def test_the_core_shows_arrays_by_node() -> None:
     batch = jnp.asarray(IMAGE[..., 0])
     sheet: Any = visual.show({"source": batch, **dp.outputs(graph, batch, ["log"])}, 2)
     assert [len(sheet.axes), said(sheet)[0]] == [4, "source"]
+
+
+def test_maps_of_labels_without_an_image_are_drawn_each_by_itself() -> None:
+    of = np.zeros((2, 8, 6), np.int32)
+    found = panels({"classes": of, "parts": of[..., None], "is_known": of > 0}, 2, 2)
+    drawn = [(panel.kind, panel.field, [x.field for x in panel.over]) for panel in found]
+    assert drawn == [("image", x, [x]) for x in ("classes", "parts", "is_known")]
