@@ -14,6 +14,9 @@ LINKS := src/dagrax/pure src/dagrax/nnx_api
 BENCHMARKS := delivered training call core_calls minibatches promises compilations gathered out_of_core data_size startup check variants draws flow operators hosts accelerator accelerator_draws accelerator_files summary
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist worksteal
 
+# Processes that tests start find compiled what the first of them has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-lowest check lint pyright mypy stubs bench gallery pictures notebook docs build clean
 .DELETE_ON_ERROR:
 

@@ -113,30 +113,32 @@ SOME = [5, 0, 13, 3, 2, 11, 9, 12, 7, 8, 1, 4]  # twelve of fourteen
 REVERSED = range(39, -1, -1)
 
 
-def _sources() -> Iterator[tuple[str, Held]]:
-    yield "array", array(SIZE)
-    yield "windows", windows(14, 3, 1, [(0, 14)])
-    yield "documents", windows(35, 4, 2, [(0, 9), (9, 12), (12, 19), (19, 35)])
-    yield "ids", subset(array(20), [19, *range(1, 11), 0])
-    yield "range", subset(array(40), range(38, 2, -3))
-    yield "mask", masked(array(20), MASK)
-    yield "part", split(array(20), [8, 12], 1)
-    yield "random part", split(array(20), [5, 12, 3], 1, KEY)
-    yield "views of views", subset(masked(subset(array(40), REVERSED), np.repeat(MASK, 2)), SOME)
-    yield "concat", concat(array(5, 1), subset(array(9, 2), [8, 0, 4]), array(4, 3))
-    yield "view of a concat", subset(concat(array(8, 1), array(1, 2), array(7, 3)), SOME)
-    yield "zip", zipped(a=array(SIZE), b=split(array(20), [12, 8], 0, KEY))
-    yield "view of a zip", subset(zipped(w=windows(16, 3, 1, [(0, 16)]), r=array(14)), SOME)
+_SOURCES: dict[str, Callable[[], Held]] = {
+    "array": lambda: array(SIZE),
+    "windows": lambda: windows(14, 3, 1, [(0, 14)]),
+    "documents": lambda: windows(35, 4, 2, [(0, 9), (9, 12), (12, 19), (19, 35)]),
+    "ids": lambda: subset(array(20), [19, *range(1, 11), 0]),
+    "range": lambda: subset(array(40), range(38, 2, -3)),
+    "mask": lambda: masked(array(20), MASK),
+    "part": lambda: split(array(20), [8, 12], 1),
+    "random part": lambda: split(array(20), [5, 12, 3], 1, KEY),
+    "views of views": lambda: subset(masked(subset(array(40), REVERSED), np.repeat(MASK, 2)), SOME),
+    "concat": lambda: concat(array(5, 1), subset(array(9, 2), [8, 0, 4]), array(4, 3)),
+    "view of a concat": lambda: subset(concat(array(8, 1), array(1, 2), array(7, 3)), SOME),
+    "zip": lambda: zipped(a=array(SIZE), b=split(array(20), [12, 8], 0, KEY)),
+    "view of a zip": lambda: subset(zipped(w=windows(16, 3, 1, [(0, 16)]), r=array(14)), SOME),
+}
 
 
-def _mixtures() -> Iterator[tuple[str, Held]]:
+def _mixture() -> Held:
     part = split(array(9, 5), [4, 5], 1, KEY)
     later = [(17, {"a": 1, "b": 2})]
-    yield "mixture", mixture(later, a=(array(7, 4), 3), b=(part, 1))
+    return mixture(later, a=(array(7, 4), 3), b=(part, 1))
 
 
-SOURCES = dict(_sources())
-MIXTURES = dict(_mixtures())
+# Each is made when it is first asked for.
+SOURCES = {name: functools.cache(made) for name, made in _SOURCES.items()}
+MIXTURES = {"mixture": functools.cache(_mixture)}
 
 
 class Few(dp.AbstractOrder):
@@ -209,7 +211,7 @@ class Epochs(NamedTuple):
 @functools.cache
 def epochs_of(order: str, seed: int = 0) -> Epochs:
     """The twin of an order, by its name, or of that of a mixture."""
-    own = MIXTURES[order].source.order if order in MIXTURES else ORDERS[order](seed)
+    own = MIXTURES[order]().source.order if order in MIXTURES else ORDERS[order](seed)
     assert own is not None
     return Epochs(*jax.tree.map(np.asarray, _tabled(own)))
 

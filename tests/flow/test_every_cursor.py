@@ -34,7 +34,10 @@ from tests.zoo import Remainder
 # In a trace a batch of "partial" has to divide the epoch.
 POLICIES: list[tuple[Remainder, int]] = [("partial", 4), ("drop", 5), ("pad", 5), ("carry", 5)]
 MORE: list[tuple[Remainder, int]] = [("pad", 17), ("carry", 17), ("drop", 12), ("carry", 1)]
-OF_THE_SIZE = [name for name in ORDERS if epochs_of(name).length == 12]
+
+
+def of_the_size() -> list[str]:
+    return [name for name in ORDERS if epochs_of(name).length == 12]
 
 
 def taken(stream: dp.Stream, cursors: jax.Array) -> Any:
@@ -90,11 +93,11 @@ def assert_equal(found: Any, expected: Any, told: object) -> None:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_in_the_places_of_every_order_by_every_remainder(name: str) -> None:
-    check_source(name, OF_THE_SIZE, POLICIES)
+    check_source(name, of_the_size(), POLICIES)
 
 
 def test_a_batch_larger_than_an_epoch_as_large_and_of_one_record() -> None:
-    check_source("view of a concat", OF_THE_SIZE, MORE)
+    check_source("view of a concat", of_the_size(), MORE)
 
 
 @pytest.mark.parametrize("order", ["repeat", "of another length"])
@@ -106,7 +109,7 @@ def test_an_epoch_longer_or_shorter_than_the_source(order: str) -> None:
 def check_source(
     name: str, orders: Sequence[str], policies: Sequence[tuple[Remainder, int]]
 ) -> None:
-    held, each = SOURCES[name], [epochs_of(order).full() for order in orders]
+    held, each = SOURCES[name](), [epochs_of(order).full() for order in orders]
     tables = jax.tree.map(lambda *xs: jnp.stack(xs), *each)
     found = taken_by_each(held.source, tables, cursors_of(each[0]), tuple(policies))
     for policy, batch in zip(policies, found, strict=True):
@@ -117,15 +120,15 @@ def check_source(
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order_from_every_cursor(order: str) -> None:
-    stream = dp.Stream(SOURCES["mask"].source, ORDERS[order](0), batch_size=5, remainder="carry")
+    stream = dp.Stream(SOURCES["mask"]().source, ORDERS[order](0), batch_size=5, remainder="carry")
     epochs = epochs_of(order)
-    expected = expected_of(SOURCES["mask"], epochs, "carry", 5)
+    expected = expected_of(SOURCES["mask"](), epochs, "carry", 5)
     assert_equal(taken_quickly(stream, cursors_of(epochs)), expected, order)
 
 
 @pytest.mark.parametrize("name", MIXTURES)
 def test_every_mixture_from_every_cursor(name: str) -> None:
-    held, epochs = MIXTURES[name], epochs_of(name)
+    held, epochs = MIXTURES[name](), epochs_of(name)
     stream = dp.Stream(held.source, batch_size=5, remainder="carry")
     expected = expected_of(held, epochs, "carry", 5)
     assert_equal(taken_quickly(stream, cursors_of(epochs)), expected, name)

@@ -159,7 +159,7 @@ def start_of(row: Row, length: int) -> tuple[int, int]:
 
 
 def expected_of(row: Row, seed: int, count: int) -> Steps:
-    held = EVERYTHING[row["source"]]
+    held = EVERYTHING[row["source"]]()
     epochs = epochs_of(*order_of(row, seed))
     size, remainder = int(row["size"]), row["remainder"]
     endless: Any = batches(held, epochs, size, remainder, start_of(row, epochs.length))  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def settings_of(row: Row) -> Any:
 
 def core_of(row: Row, compiled: bool) -> Core:
     order = None if row["order"] == OWN else ORDERS[row["order"]](SEED)
-    stream: dp.Stream = dp.Stream(EVERYTHING[row["source"]].source, order, **settings_of(row))
+    stream: dp.Stream = dp.Stream(EVERYTHING[row["source"]]().source, order, **settings_of(row))
     start = start_of(row, stream.batching.records)
     cursor = dp.Cursor(*map(np.uint32, start))
     return Core(dp.Pipeline.linear([noted]), stream, cursor, key_of(SEED), compiled)
@@ -193,7 +193,7 @@ def core_of(row: Row, compiled: bool) -> Core:
 
 def pipeline_of(row: Row, seed: int) -> Pipeline:
     order = None if row["order"] == OWN else ORDERS[row["order"]](seed)
-    source = ArraySource(source=EVERYTHING[row["source"]].source, order=order)
+    source = ArraySource(source=EVERYTHING[row["source"]]().source, order=order)
     rngs = nnx.Rngs(dp.fast_key(seed))
     return Pipeline(source=source, stages=[noted], rngs=rngs, **settings_of(row))
 

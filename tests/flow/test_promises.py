@@ -95,6 +95,7 @@ def test_a_mixture_keeps_its_proportions_and_the_epochs_of_its_sources() -> None
 
 
 def test_every_source_has_as_many_records_and_views_the_ids_of_the_whole() -> None:
-    for name, held in {**SOURCES, **MIXTURES}.items():
+    for name, made in {**SOURCES, **MIXTURES}.items():
+        held = made()
         assert held.source.size == len(held.drawn) == SIZE, name
         assert (len({*held.drawn.tolist()}) == SIZE) is (name not in MIXTURES), name
