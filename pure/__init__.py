@@ -19,8 +19,8 @@ from ._graph._schedule import Schedule as Schedule
 from ._graph._stage import per_record as per_record
 from ._graph._pipeline import Pipeline as Pipeline
 from ._graph._pipeline import Dims as Dims
-from ._graph._pipeline import apply as apply
-from ._graph._pipeline import outputs as outputs
+from ._graph._evaluate import apply as apply
+from ._graph._evaluate import outputs as outputs
 from ._flow._source import AbstractSource as AbstractSource
 from ._flow._source import ArraySource as ArraySource
 from ._flow._windows import Windows as Windows

@@ -19,8 +19,9 @@ from ._checking import in_a_trace
 from ._flow._batching import Cursor, check_cursor
 from ._flow._fields import fields
 from ._flow._stream import Stream
+from ._graph._evaluate import again, check_no_draws, numbered, run_node
 from ._graph._finite import made
-from ._graph._pipeline import Pipeline, again, check_no_draws, numbered, run_node
+from ._graph._pipeline import Pipeline
 from ._graph._reads import reads
 from ._graph._stage import type_name
 from ._random._keys import check_key

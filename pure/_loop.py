@@ -19,7 +19,8 @@ from ._flow._apart import apart
 from ._flow._batching import Batching, Cursor, check_cursor, check_length
 from ._flow._carry import check_carry
 from ._flow._stream import Stream
-from ._graph._pipeline import Output, Pipeline, evaluate, output_failure
+from ._graph._evaluate import evaluate, output_failure
+from ._graph._pipeline import Output, Pipeline
 from ._graph._stage import signature_text
 from ._graph._stepped import Stepped, counted
 from ._random._keys import check_key

@@ -40,8 +40,8 @@ from ._flow._spread import BatchAxis as BatchAxis
 from ._flow._spread import Spread as Spread
 from ._flow._spread import check_divides as check_divides
 from ._flow._spread import spread_of as spread_of
+from ._graph._evaluate import call as call
 from ._graph._numbers import check_numbers as check_numbers
-from ._graph._pipeline import call as call
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
 from ._graph._stage import bare as bare

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
-from .._graph._pipeline import call, output_failure
+from .._graph._evaluate import call, output_failure
 from .._graph._stage import type_name
 from .._random._origin import Origin
 from .._text import listed, near, spec_text, specs

@@ -16,7 +16,8 @@ from .._flow._batching import Cursor
 from .._flow._fed import Fed, at, handed, on_the_host, origins, place_words
 from .._flow._hosted import Hosted
 from .._flow._stream import Stream
-from .._graph._pipeline import Pipeline, call
+from .._graph._evaluate import call
+from .._graph._pipeline import Pipeline
 from .._loop import through
 from .._random._origin import Origin
 from .._static._call import on_device

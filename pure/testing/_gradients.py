@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree, Shaped
 
 from .._flow._stream import Stream
-from .._graph._pipeline import Pipeline, call, outputs
+from .._graph._evaluate import call, outputs
+from .._graph._pipeline import Pipeline
 from .._graph._stage import type_name
 from .._loop import check_given
 from .._random._origin import Origin

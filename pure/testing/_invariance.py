@@ -16,7 +16,8 @@ from jaxtyping import Int, PRNGKeyArray, PyTree
 
 from .._flow._batching import Batching, Cursor
 from .._flow._stream import Stream
-from .._graph._pipeline import Pipeline, evaluate, outputs
+from .._graph._evaluate import evaluate, outputs
+from .._graph._pipeline import Pipeline
 from .._graph._stage import random_arguments, type_name
 from .._loop import check_given, step
 from .._loop import epoch as epoch_in_memory
