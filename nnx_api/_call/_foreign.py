@@ -1,24 +1,21 @@
 """What a program would keep as a constant although a user may change it: refused, by its place.
 
 Judged by what was traced, not by names: an array among the constants of a program that is the
-value of a Variable outside of its modules was read from there. How it was reached is looked for
-only then, to be told.
+value of a Variable outside of its modules was read from there. How one is reached is looked for
+only where a program has constants.
 """
 
-import gc
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Set
 
 import jax
 from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from jaxtyping import PyTree
 
 from ._inside import BY_A_MODULE, inside
 from ._parts import Parts, raw
 
-_NESTED = 3  # containers round an array in a Variable
-_MOST = 100_000  # objects that are looked through for the way to a Variable
+_MOST = 100_000  # objects that are looked through for Variables
 
 
 def refuse_foreign(
@@ -29,13 +26,12 @@ def refuse_foreign(
     `places` are what its functions can be reached from, by the words for them, each with what
     mends it. **Errors:** ValueError with a line for each such Variable.
     """
-    constants = {id(x): x for x in _constants(program, set()) if isinstance(x, jax.Array)}
-    own = {id(x) for x in parts.leaves}
-    found = [x for x in _holders(constants) if id(x) not in own] if constants else []
+    constants = {id(x) for x in _constants(program, set()) if isinstance(x, jax.Array)}
+    aside = {id(x) for x in parts.leaves}
     lines: dict[str, str] = {}
-    for place, (root, mend) in places.items():
-        ways = _ways(root, found, constants)
-        found = [x for x in found if id(x) not in ways]
+    for place, (root, mend) in places.items() if constants else ():
+        ways = _ways(root, constants, aside)
+        aside |= ways.keys()
         lines |= {f"\n  - {place}: {way}": mend for way in ways.values()}
     if lines:  # a Variable that no way leads to only shares an array that was closed over
         raise ValueError(
@@ -60,50 +56,30 @@ def _constants(program: object, seen: set[int]) -> Iterator[object]:
             yield from _constants(value, seen)
 
 
-def _holders(constants: Mapping[int, jax.Array]) -> list[nnx.Variable[PyTree]]:
-    # The Variables whose value is one of the arrays, or holds it in containers.
-    found: dict[int, nnx.Variable[PyTree]] = {}
-    below: list[object] = list(constants.values())
-    for _ in range(_NESTED):
-        above = [x for x in gc.get_referrers(*below) if x is not below]
-        variables = [x for x in above if isinstance(x, nnx.Variable)]
-        found |= {
-            id(x): x
-            for x in variables
-            if any(id(leaf) in constants for leaf in jax.tree.leaves(raw(x)))
-        }
-        below = [x for x in above if isinstance(x, dict | list | tuple)]
-    return list(found.values())
-
-
-def _ways(
-    root: object, wanted: Sequence[nnx.Variable[PyTree]], constants: Mapping[int, jax.Array]
-) -> dict[int, str]:
-    """The shortest way from an object to each Variable that it reaches, in words.
+def _ways(root: object, constants: Set[int], aside: Set[int]) -> dict[int, str]:
+    """The shortest way from an object to each Variable that it reaches whose value is one of the
+    arrays, or holds it in containers, in words; but for those that are left aside.
 
     One whose arrays are reached by themselves too was not read: they were closed over.
     """
-    targets = {id(x): x for x in wanted}
-    ways: dict[int, str] = {}
+    ways: dict[int, tuple[str, set[int]]] = {}
     known: set[int] = set()
     queue: deque[tuple[object, str, str, bool]] = deque([(root, "self", "", False)])
-    while queue and targets and len(known) < _MOST:
+    while queue and len(known) < _MOST:
         value, text, how, is_said = queue.popleft()
         if id(value) in known:
             continue
         known.add(id(value))
-        if id(value) in targets:
+        if isinstance(value, nnx.Variable) and id(value) not in aside:
+            arrays = {id(x) for x in jax.tree.leaves(raw(value))}
             said = f", {how}" if how else ""
-            ways[id(value)] = f"`{text}` ({type(value).__name__}){said}"
+            if arrays & constants:
+                ways[id(value)] = f"`{text}` ({type(value).__name__}){said}", arrays
         # What holds the module is said, not how that holds its own.
         is_said |= isinstance(value, nnx.Pytree) and how not in ("", BY_A_MODULE)
         for step in inside(value):
             named = step.text.startswith(" ")
             below = step.text.strip() if named else text + step.text
             queue.append((step.value, below, how if is_said else step.how, is_said))
-    closed_over = known & constants.keys()
-    return {
-        x: way
-        for x, way in ways.items()
-        if not closed_over.issuperset(map(id, jax.tree.leaves(raw(targets[x]))))
-    }
+    closed_over = known & constants
+    return {x: way for x, (way, arrays) in ways.items() if not closed_over.issuperset(arrays)}
