@@ -61,7 +61,9 @@ def stacked(one: jax.ShapeDtypeStruct, many: int) -> Array:
     if not isinstance(spread, NamedSharding) or spread.mesh.empty:
         return jnp.zeros(shape, one.dtype)
     over = NamedSharding(spread.mesh, PartitionSpec(None, *spread.spec))
-    return jnp.zeros(shape, one.dtype, device=over)
+    # From jax 0.11 on zeros that are whole on every device are of no mesh.
+    zeros: Array = jax.sharding.reshard(jnp.zeros(shape, one.dtype, device=over), over)
+    return zeros
 
 
 def laid_as(array: Array, model: Array) -> Array:

@@ -6,6 +6,7 @@ take one image are called in a loop. What is not installed is told and left out.
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -26,14 +27,19 @@ def installed(name: str) -> ModuleType | None:
 
 
 def _torchvision() -> ModuleType | None:
-    torch = installed("torch")
-    if torch is None:
+    name = "torchvision.transforms.v2"
+    with contextlib.suppress(ImportError, RuntimeError):
+        return importlib.import_module(name)
+    if (torch := installed("torch")) is None:
         return None
     # Beside a torch for CPUs alone its library does not load, of which nothing is used here.
-    for name in ("nms", "qnms"):
+    for module in [module for module in sys.modules if module.startswith("torchvision")]:
+        del sys.modules[module]
+    for function in ("nms", "qnms"):
+        schema = "(Tensor a, Tensor b, float c) -> Tensor"
         with contextlib.suppress(RuntimeError):
-            torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
-    return installed("torchvision.transforms.v2")
+            torch.library.define(f"torchvision::{function}", schema)
+    return installed(name)
 
 
 def chain(size: int) -> dict[str, Peer]:
