@@ -5,6 +5,7 @@ Which records of a whole it holds is not known here.
 """
 
 import mmap
+import tokenize
 import types
 from pathlib import Path
 from typing import NamedTuple
@@ -99,7 +100,7 @@ def header_of(path: Path) -> Header:
             version = npy.read_magic(file)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, fortran, dtype = read(file)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise ValueError(f"The header of {path} is damaged: {error}") from error
         header = Header(shape, dtype, file.tell())
     if fortran and len(shape) > 1:
