@@ -193,7 +193,7 @@ def debugged(
         check_own(batch)
         own = jax.tree.map(jnp.asarray, batch)
         return _told(pipeline, own, None, key, None)
-    check_cursor(cursor, wide=stream.is_wide)
+    check_cursor(cursor, wide=lambda: stream.is_wide)
     if cursor.is_traced or in_a_trace():
         raise TypeError(
             "A batch is looked at inside a trace (jit, scan, vmap), where there are no values; do "

@@ -18,6 +18,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
 from ._flow._apart import apart
 from ._flow._batching import Batching, Cursor, check_cursor, check_length
 from ._flow._carry import check_carry
+from ._flow._spread import Spread
 from ._flow._stream import Stream
 from ._graph._evaluate import evaluate, output_failure
 from ._graph._pipeline import Output, Pipeline
@@ -35,6 +36,7 @@ _Out = TypeVar("_Out")
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
 _State: TypeAlias = tuple[Any, ...]  # arrays, and where values are looked at the step
+_Start: TypeAlias = tuple[int, int]  # epoch and offset
 _Place: TypeAlias = Cursor | UInt32[Array, "2"]  # epoch and offset on the device, or traced
 
 
@@ -155,12 +157,12 @@ def scan(
         epoch, offset = batching.settle(*cursor.as_ints()).as_ints()
         after = batching.after(epoch, offset, int(length))
         batching = batching.in_scan(Cursor(epoch, offset))
-        at = _on_device(memo, stream, epoch, offset)
+        at = _on_device(memo, stream.spread, (epoch, offset))
     carried = parts_of(carry, numbers=True)
     trees = [memo.apart(pipeline), memo.apart(stream), (body, parts_of(body)), (carry, carried)]
     end, arrays, ys = called(_scanned, trees, at, key, static=(int(length), batching), memo=memo)
     if after is not None:
-        _remember(memo, stream, {(epoch, offset): at, after.as_ints(): end})
+        _remember(memo, stream.spread, ((epoch, offset), at), (after.as_ints(), end))
     return after or Cursor(end[0], end[1]), carried.together(arrays), ys
 
 
@@ -172,7 +174,7 @@ def check_given(pipeline: object, stream: object, cursor: object, key: object) -
     if not isinstance(stream, Stream):
         expected = "a stream: write Stream(ArraySource(data), batch_size=32)."
         raise TypeError(of_type("stream", stream, expected))
-    check_cursor(cursor, wide=stream.is_wide)
+    check_cursor(cursor, wide=lambda: stream.is_wide)
     if key is not None:
         check_key("key", key)
 
@@ -222,13 +224,13 @@ def _advanced(
     offset: int,
     key: PRNGKeyArray | None,
 ) -> tuple[Cursor, _Out]:
-    memo, batching = pipeline.memo, stream.batching
-    after = batching.after(epoch, offset, 1)
-    at = _on_device(memo, stream, epoch, offset)
+    memo, batching, spread = pipeline.memo, stream.batching, stream.spread
+    start, after = (epoch, offset), batching.after(epoch, offset, 1)
+    at = _on_device(memo, spread, start)
     trees = [memo.apart(pipeline), memo.apart(stream)]
     output, there = called(_next, trees, at, key, static=batching.length(offset), memo=memo)
     # The next place is on the device already: nothing need be sent there for it.
-    _remember(memo, stream, {(epoch, offset): at, after.as_ints(): there})
+    _remember(memo, spread, (start, at), (after.as_ints(), there))
     return after, output
 
 
@@ -246,19 +248,18 @@ def _next(
     return through(pipeline, stream, batch, origin, key), jnp.stack(after)
 
 
-def _on_device(memo: Memo, stream: Stream[Any], epoch: int, offset: int) -> UInt32[Array, "2"]:
+def _on_device(memo: Memo, spread: Spread | None, start: _Start) -> UInt32[Array, "2"]:
     # Where the last call left off, the place is there already; a call from its start repeats it.
-    at: UInt32[Array, "2"] | None = memo.places.get((epoch, offset, stream.spread))
+    at: UInt32[Array, "2"] | None = memo.places.get((start, spread))
     if at is not None:
         return at
-    place: Array = jax.device_put(np.array([epoch, offset], np.uint32))
-    return place if stream.spread is None else stream.spread.everywhere(place)
+    place: Array = jax.device_put(np.array(start, np.uint32))
+    return place if spread is None else spread.everywhere(place)
 
 
-def _remember(memo: Memo, stream: Stream[Any], places: dict[tuple[int, int], _Place]) -> None:
+def _remember(memo: Memo, spread: Spread | None, *places: tuple[_Start, _Place]) -> None:
     # What belongs to a trace ends with it.
-    kept = {at: x for at, x in places.items() if not isinstance(x, Tracer)}
-    memo.places = {(*at, stream.spread): x for at, x in kept.items()}
+    memo.places = {(start, spread): at for start, at in places if not isinstance(at, Tracer)}
 
 
 # What a user's step function is called with, and what it must return

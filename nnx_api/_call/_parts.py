@@ -7,7 +7,7 @@ set, and write those back. Nothing here compiles.
 
 import operator
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -19,7 +19,8 @@ FLAX_OWN = frozenset({"_pytree__state", "_pytree__nodes"})
 Path: TypeAlias = tuple[Any, ...]  # of keys as flax has them
 Values: TypeAlias = list[PyTree]
 Changed: TypeAlias = dict[int, PyTree]
-raw_value = nnx.Variable.get_raw_value  # which is final, so that it may be called as a function
+# What `get_raw_value` returns, which is final, without a call of Python's for each.
+raw_value: Callable[[nnx.Variable[PyTree]], PyTree] = operator.attrgetter("_raw_value")
 
 
 class Held(nnx.Variable[PyTree]):
@@ -74,8 +75,11 @@ class Parts(NamedTuple):
 
     def write(self, modules: PyTree, changed: Mapping[int, PyTree]) -> None:
         """Write values back into the modules that were taken apart: all of them, or none."""
-        if len(changed) == 1 and not isinstance(self.leaves[next(iter(changed))], Held):
-            return self._set(modules, changed)  # at once
+        if len(changed) == 1:
+            [(index, value)] = changed.items()
+            if type(leaf := self.leaves[index]) is not Held:
+                leaf._raw_value = value  # at once; flax looks whether it may be set
+                return
         before = {index: raw_value(self.leaves[index]) for index in changed}
         try:
             self._set(modules, changed)

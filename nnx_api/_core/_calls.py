@@ -21,7 +21,7 @@ from dagrax.pure import internal
 
 from .._call._foreign import refuse_foreign
 from .._call._history import History
-from .._call._parts import Changed, Parts, Values, any_traced
+from .._call._parts import Changed, Parts, Values, any_traced, raw_value
 from .._call._plan import Plan
 from .._call._programs import Program
 from . import _traced
@@ -98,15 +98,14 @@ def step(pipeline: PipelineCore[Any, _Out], epoch: int | None = None) -> _Out:
         if (ready := planned(pipeline, kept)) is None:
             return _in_trace(pipeline, epoch)
         plan, batching, values = ready
-        at = pipeline.cursor
-        now = batching.settle(*at)
+        at = pipeline._known(kept, raw_value(pipeline._position))
+        now, length, after = batching.turn(at)
         if epoch is not None and now.epoch != epoch:
             raise StopIteration
-        if now != at:
+        if now is not at:
             pipeline._go(now)
             values = plan.parts.values()
-        length = batching.length(now.offset)
-        after = before_the_end(batching.settle(now.epoch, now.offset + length))
+        before_the_end(after)
         args: tuple[PyTree, ...] = ()
         if (feed := feed_of(pipeline, kept, plan.parts)) is None:
             program = plan.program(_traced.read, length)
@@ -185,7 +184,7 @@ def planned(
     pipeline: PipelineCore[Any, Any], kept: Kept
 ) -> tuple[Plan, internal.Batching, Values] | None:
     """What a compiled call needs, planned anew after a change of structure; None inside a trace."""
-    come_home(pipeline)
+    come_home(pipeline, kept)
     if kept.plan is None or not kept.plan[0].holds():
         parts = Parts.of(pipeline)
         if any_traced(parts.values()):
@@ -227,12 +226,15 @@ def run(
     `entry` is the method that was called, to say for what something was compiled.
     """
     is_new = not program.has_run
-    with Owned(kept):
+    before, kept.owner = kept.owner, threading.get_ident()
+    try:
         if is_new:
             places = _places(pipeline, step_fn)
             result = plan.first_run(modules, program, values, *args, places=places)
         else:
             result = program(values, *args)
+    finally:
+        kept.owner = before
     if is_new or program.traced_at is not None:
         _note(kept.history, entry, program, args, modules, pipeline, step_fn)
     return result
@@ -282,7 +284,7 @@ def write(
     except flax.errors.TraceContextError as error:
         pipeline._tell_of_traces(error)
         raise
-    kept.place = pipeline._position.get_raw_value(), after
+    kept.place = raw_value(pipeline._position), after
 
 
 def _places(

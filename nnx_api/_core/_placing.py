@@ -15,7 +15,7 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
-from .._call._parts import Held, Parts, Path, Values, any_traced, is_same
+from .._call._parts import Held, Parts, Path, Values, any_traced, is_same, raw_value
 from .._records import Records
 from ._checkpoint import can_be_set
 from ._kept import Kept
@@ -43,14 +43,15 @@ def move_in(pipeline: PipelineCore[Any, Any], mesh: object, batch_axis: object) 
     settle(pipeline, parts, parts.values(), pipeline)
 
 
-def come_home(pipeline: PipelineCore[Any, Any]) -> None:
+def come_home(pipeline: PipelineCore[Any, Any], kept: Kept) -> None:
     """Put where the data are what was set from elsewhere, as a checkpoint is.
 
     It is asked for before each call, and looks only where another has set the position.
     """
-    kept, at = Kept.beside(pipeline), pipeline._position.get_raw_value()
-    known = kept.place is not None and kept.place[0] is at
-    if (known and kept.is_settled) or isinstance(at, Tracer):
+    at = raw_value(pipeline._position)
+    if kept.is_settled and kept.place is not None and kept.place[0] is at:
+        return
+    if isinstance(at, Tracer):
         return
     parts = Parts.of(pipeline)
     if any_traced(values := parts.values()):

@@ -233,7 +233,7 @@ def _told_of_modules(shared: Modules) -> Iterator[None]:
 
 def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None, Values]:
     pipeline, modules, shared = everything
-    come_home(pipeline)
+    come_home(pipeline, kept)
     members = (pipeline, *modules, *shared)
     planned = kept.planned_loop(members)
     if planned is None:

@@ -5,6 +5,7 @@ Records are counted here and nothing else is known of them; neither data nor ord
 
 import dataclasses
 import operator
+from collections.abc import Callable
 from typing import Literal, NamedTuple, SupportsIndex, TypeAlias, cast
 
 import jax
@@ -35,7 +36,7 @@ class Cursor(NamedTuple):
     @property
     def is_traced(self) -> bool:
         """Whether the position is known only when the compiled program runs."""
-        return any(isinstance(x, Tracer) for x in self)
+        return isinstance(self.epoch, Tracer) or isinstance(self.offset, Tracer)
 
     def as_ints(self) -> tuple[int, int]:
         """Epoch and offset as Python ints; not for a traced cursor."""
@@ -104,6 +105,16 @@ class Batching:
         if isinstance(over, bool):
             return Cursor(epoch + 1, 0) if over else Cursor(epoch, offset)
         return Cursor(jnp.where(over, epoch + 1, epoch), jnp.where(over, offset * 0, offset))
+
+    def turn(self, at: Cursor) -> tuple[Cursor, int, Cursor]:
+        """Where the batch at a place of Python ints starts, by its proper name (the very `at` where
+        it has that), the number of its records, and the place behind it."""
+        epoch, offset = at
+        if offset + 2 * self.batch_size <= self.records:
+            return at, self.batch_size, Cursor(epoch, offset + self.batch_size)
+        now = at if (settled := self.settle(epoch, offset)) == at else settled
+        length = self.length(int(now.offset))
+        return now, length, self.settle(now.epoch, now.offset + length)
 
     def skip(self, epoch: int, offset: int, batches: int) -> Cursor:
         """The cursor so many batches on, in time that does not depend on their number."""
@@ -184,7 +195,7 @@ def _counted(offset: int) -> np.uint32 | np.uint64:
     return np.uint32(offset) if offset <= LAST else np.uint64(offset)
 
 
-def check_cursor(cursor: object, *, wide: bool = False) -> None:
+def check_cursor(cursor: object, *, wide: Callable[[], bool] = bool) -> None:
     """Refuse what is no place: anything but a Cursor of two whole numbers below 2**32.
 
     Where it is `wide`, for a source of more records, the offset may be one below 2**62.
@@ -193,8 +204,11 @@ def check_cursor(cursor: object, *, wide: bool = False) -> None:
         raise TypeError(
             of_type("cursor", cursor, "a Cursor: write stream.start(), or Cursor(epoch, offset).")
         )
-    check_count("The epoch of the cursor", cursor.epoch)
-    check_count("The offset of the cursor", cursor.offset, 2**62 if wide else LAST)
+    epoch, offset = cursor
+    if type(epoch) is type(offset) is np.uint32:  # as every call gives them
+        return
+    check_count("The epoch of the cursor", epoch)
+    check_count("The offset of the cursor", offset, 2**62 if wide() else LAST)
 
 
 def check_count(name: str, value: object, most: int = LAST) -> None:

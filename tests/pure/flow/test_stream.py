@@ -105,6 +105,18 @@ def test_a_cursor_may_stand_anywhere_in_an_epoch(case: Case) -> None:
         test_scan_and_compiled_take_equal_the_reference(case)
 
 
+@pytest.mark.parametrize("case", cases(SIZES), ids=str)
+def test_a_turn_is_the_batch_from_wherever_the_position_stands(case: Case) -> None:
+    batching = case.stream(["id"]).batching
+    for offset in range(case.size + 1):
+        at = dp.Cursor(2, offset)
+        now, length, after = batching.turn(at)
+        assert now == batching.settle(2, offset)
+        assert (now is at) == (now == at)
+        assert length == batching.length(now.as_ints()[1])
+        assert after == batching.skip(2, offset, 1)
+
+
 @pytest.mark.parametrize("case", cases([(10, 4), (7, 7), (3, 8), (1, 1)]), ids=str)
 def test_skipping_batches_is_taking_and_forgetting_them(case: Case) -> None:
     for start in [(0, 0), (1, case.size // 2), (1, case.size)]:
