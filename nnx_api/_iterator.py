@@ -51,7 +51,7 @@ class EpochIterator(Generic[Batch]):
 
     def __len__(self) -> int:
         """The batches that are left. **Errors:** TypeError where its source does not say."""
-        batching = _known(_calls.batching(self._pipeline))
+        batching = known(_calls.batching(self._pipeline))
         epoch, offset = batching.settle(*self._pipeline.cursor).as_ints()
         return batching.steps_left(offset) if epoch == self._epoch else 0
 
@@ -132,7 +132,7 @@ class BlockIterator(Generic[Results]):
         pipeline = self._loop.pipeline
         batching = _calls.batching(pipeline)
         left = self._steps_left(
-            batching if self._left is not None else _known(batching), pipeline.cursor
+            batching if self._left is not None else known(batching), pipeline.cursor
         )
         return -(-left // self._every)
 
@@ -159,10 +159,11 @@ def _hint(loop: Sized) -> int:
         return 0
 
 
-def _known(batching: internal.Batching) -> internal.Batching:
+def known(batching: internal.Batching) -> internal.Batching:
+    """The batches of an epoch whose records are counted. **Errors:** TypeError."""
     if batching.records == internal.UNKNOWN:
         raise TypeError(
-            "How many batches are left is not known: the source is iterated over, and does not say "
-            "how many records it has until it has ended once."
+            "How many batches there are is not known: the source is iterated over, and does not "
+            "say how many records it has until it has ended once."
         )
     return batching

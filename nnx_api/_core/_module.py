@@ -71,6 +71,9 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
             memo[id(self)] = copied
         return copied
 
+    def __bool__(self) -> bool:
+        return True  # without a look at `len`, which is not always known
+
     # What the pure core takes
 
     def _graph(self) -> dp.Pipeline[In, Out]:

@@ -24,7 +24,7 @@ from .._call._programs import Program
 from . import _traced
 from ._calls import Owned, run, write
 from ._checked import check_trace
-from ._fed import check_open, feed_of
+from ._fed import check_open, feed_of, rest
 from ._kept import Kept, Planned
 from ._module import Modules, PipelineCore, before_the_end
 from ._placing import come_home, on_mesh_of, settle
@@ -101,18 +101,14 @@ class Loop:
                     return self._given(ys)
                 self._arrays = on_mesh_of(pipeline, internal.on_device(self._arrays))
                 after = before_the_end(batching.skip(*at.as_ints(), count))
-                feed = feed_of(pipeline, kept, planned.plan.parts, where=1)
-                if feed is None:
+                if feed_of(pipeline, kept, planned.plan.parts, where=1) is None:
                     call = self._called(kept, planned, (_traced.scan, *static))
                     (self._arrays, ys), changed = call(values, self._arrays, steps=self._ran)
                 else:
                     call = self._called(kept, planned, (_traced.scan_fed, *static[1:]))
-                    start = batching.settle(*at).as_ints()
-                    try:
-                        ys, changed = self._run_fed(feed, call, values, start, count)
-                    except internal.Ended:  # nothing is set; its length is known from now on
-                        kept.forget()
-                        return self.run(steps)
+                    way = _Way(pipeline, kept, planned.plan.parts, steps)
+                    ys, changed = self._run_fed(way, call, values)
+                    after, count = before_the_end(dp.Cursor(*way.place)), way.count
                 write(kept, planned.plan.parts, everything, changed, pipeline, after)
                 self._ran += count
                 return self._given(ys)
@@ -140,25 +136,23 @@ class Loop:
 
         return call
 
-    def _run_fed(
-        self, feed: internal.Feed, call: _Call, values: Values, start: tuple[int, int], count: int
-    ) -> tuple[PyTree, Changed]:
-        """The results of so many batches, some at a time; nothing is set before all have run."""
-        arrays, place, whole = self._arrays, start, count
+    def _run_fed(self, way: "_Way", call: _Call, values: Values) -> tuple[PyTree, Changed]:
+        """The results of the batches on a way, some at a time; nothing is set before all have
+        run."""
+        arrays = self._arrays
         changed: Changed = {}
         parts: list[tuple[PyTree, int]] = []
-        while count:
-            chunk, index = feed.take(place)
-            many = min(count, chunk.left(index))
-            some = chunk.fed, feed.index(index), feed.index(many)
-            (arrays, ys), new = call(values, arrays, *some, steps=self._ran + whole - count)
+        while way.ran < way.count:
+            before = way.ran
+            some = way.next()
+            if some is None:
+                continue
+            (arrays, ys), new = call(values, arrays, *some, steps=self._ran + before)
             # One program ahead, and no more: what waits would hold its chunk.
-            feed.wait_for(changed)
-            parts.append((ys, many))
+            way.feed.wait_for(changed)
+            parts.append((ys, way.ran - before))
             changed |= new
             values = [new.get(number, value) for number, value in enumerate(values)]
-            place = [*chunk.starts, chunk.after][index + many]
-            count -= many
         self._arrays = arrays
         return internal.joined(parts, axis=len(self.pipeline._variants)), changed
 
@@ -190,6 +184,45 @@ class Loop:
                 self._reading = Reading(self._step_fn, self._rest, again=self._again)
                 planned.reading = self._reading if self._reading.holds_nothing() else None
         return self._reading
+
+
+class _Way:
+    """The batches that a run is handed: from where on, how many, and how many were handed so far.
+
+    Where a data set that is iterated over turns out to have another length, it goes on from there.
+    """
+
+    def __init__(
+        self, pipeline: PipelineCore[Any, Any], kept: Kept, parts: Parts, steps: Steps
+    ) -> None:
+        self._pipeline, self._kept, self._parts, self._steps = pipeline, kept, parts, steps
+        self._start = pipeline.cursor
+        self.ran = 0
+        self._look(*self._start.as_ints())
+
+    def next(self) -> tuple[PyTree, jax.Array, jax.Array] | None:
+        """Some batches, from which of them on, and how many; None where the rest is other now."""
+        try:
+            chunk, index = self.feed.take(self.place)
+        except internal.Ended:
+            self._kept.forget()
+            rest(self._kept)
+            self._look(*self.place)
+            return None
+        many = min(self.count - self.ran, chunk.left(index))
+        self.place = [*chunk.starts, chunk.after][index + many]
+        self.ran += many
+        return chunk.fed, self.feed.index(index), self.feed.index(many)
+
+    def _look(self, epoch: int, offset: int) -> None:
+        batching = self._pipeline._stream().batching
+        self._start = batching.settle(*self._start)
+        batching.in_scan(self._start)
+        self.count = self._steps(batching, self._start)
+        self.place = batching.settle(epoch, offset).as_ints()
+        feed = feed_of(self._pipeline, self._kept, self._parts, where=1)
+        assert feed is not None
+        self.feed = feed
 
 
 def so_many(length: int) -> Steps:

@@ -18,6 +18,8 @@ from .._text import of_type, valued
 
 _MOST = 2**31 - 1  # rows of a batch
 LAST = 2**32 - 1
+# As many records as a data set has that does not say: many batch sizes divide it.
+UNKNOWN = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 _Place: TypeAlias = UInt32[Array, ""]
 _Places: TypeAlias = UInt32[Array, " batches"]
 Integer: TypeAlias = int | np.uint32 | np.uint64 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
@@ -127,7 +129,7 @@ class Batching:
     def after(self, epoch: int, offset: int, batches: int) -> Cursor:
         """The cursor so many batches on. **Errors:** ValueError where epochs end before that."""
         if batches == 1 and offset + 2 * self.batch_size <= self.records:
-            return Cursor(np.uint32(epoch), _counted(offset + self.batch_size))
+            return Cursor(np.uint32(epoch), counted(offset + self.batch_size))
         cursor = self.skip(epoch, offset, batches)
         if cursor.epoch > LAST:
             many = "1 batch" if batches == 1 else f"{batches} batches"
@@ -135,7 +137,7 @@ class Batching:
                 f"{many} from epoch {epoch}, offset {offset} on would end behind epoch {LAST}, "
                 "the last that is counted; start at an earlier epoch, such as stream.start(0)."
             )
-        return Cursor(np.uint32(cursor.epoch), _counted(int(cursor.offset)))
+        return Cursor(np.uint32(cursor.epoch), counted(int(cursor.offset)))
 
     def starts(self, epoch: _Place, offset: _Place, batches: int) -> tuple[_Places, _Places]:
         """Where so many batches of one length in a row start, from a settled place on.
@@ -162,7 +164,7 @@ class Batching:
         """The same batches, all of one static length. **Errors:** ValueError if they have none."""
         if self.remainder != "partial":
             return self
-        if self.records % self.batch_size:
+        if self.records != UNKNOWN and self.records % self.batch_size:
             raise ValueError(
                 f"The batch size {self.batch_size} does not divide the {self.records} records, so "
                 'under remainder="partial" the last batch is shorter and cannot be scanned or '
@@ -190,7 +192,8 @@ class Batching:
         return whole + (rest > 0 and self.remainder != "drop")
 
 
-def _counted(offset: int) -> np.uint32 | np.uint64:
+def counted(offset: int) -> np.uint32 | np.uint64:
+    """An offset as cursors outside a trace have it."""
     # Of sources that are read on the host, whose records may be more than 32 bits count.
     return np.uint32(offset) if offset <= LAST else np.uint64(offset)
 

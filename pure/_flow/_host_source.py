@@ -14,20 +14,22 @@ import typing_extensions as te
 from jaxtyping import Int64, PyTree
 
 from .._text import of_type, path_text, spec_text
+from ._batching import UNKNOWN as UNKNOWN
 from ._numbers import check_numeric, held_as
 from ._order import check_natural
 
 Batch = te.TypeVar("Batch", default=PyTree)
 Ids = Int64[np.ndarray, " batch"]
-# As many records as a data set has that does not say: many batch sizes divide it.
-UNKNOWN = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 
 
 class Ended(EOFError):
-    """Behind the last record of a source that did not know its number; it knows it from now on."""
+    """A pass of a source that does not say how long it is, is of another length than was thought.
 
-    def __init__(self, records: int):
-        super().__init__(f"The data set has ended after {records} records.")
+    From now on `records` are expected, as many as it had; `UNKNOWN` where it goes on.
+    """
+
+    def __init__(self, records: int, told: str | None = None):
+        super().__init__(told or f"The data set has ended after {records} records.")
         self.records = records
 
 
@@ -50,6 +52,13 @@ class AbstractHostSource(abc.ABC, Generic[Batch]):
         `ids` are int64, of shape `(n,)`, in any order and with repeats, all below `size`. `out` is
         a batch of such arrays to fill, if there is one; a source may as well return arrays of its
         own, which are copied. What it raises reaches the caller, and the record is named.
+        """
+
+    def expect(self, epoch: int, offset: int, until: int, *, is_end: bool) -> None:
+        """What the next `fetch` of a loop is for; of interest where records have an own order.
+
+        The batches start at `offset` of an epoch and need the records before `until`, which is the
+        number of records of the epoch if they come to its end.
         """
 
     def __repr__(self) -> str:

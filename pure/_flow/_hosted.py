@@ -50,7 +50,9 @@ class Handle:
 def _(value: Handle, reader: Reader) -> None:
     shapes = [(str(path), x.shape, str(x.dtype)) for path, x in _leaves(value.spec)]
     structure: object = jax.tree.structure(value.spec)
-    reader.parts.append(("host", value.size, repr(structure), *shapes))
+    # No program depends on how many records one has that finds them out pass by pass.
+    size = value.size >= 2**31 if value.source.has_own_order else value.size
+    reader.parts.append(("host", size, repr(structure), *shapes))
 
 
 class Hosted(AbstractSource[Batch]):

@@ -14,6 +14,8 @@ import numpy as np
 
 from .._flow._batching import LAST, Batching, Cursor
 from .._flow._fed import Fed, origins, place_words
+from .._flow._host_source import AbstractHostSource
+from .._flow._hosted import Hosted
 from .._flow._shard import part_of
 from .._flow._stream import Stream
 from ._buffers import Buffers
@@ -54,12 +56,25 @@ def batches_of_a_chunk(stream: Stream[Any]) -> int:
     return max(_FEWEST, min(_MOST, fit))
 
 
-def planned(batching: Batching, at: Place, most: int) -> Plan:
-    """The next batches of one length, from a place on: none behind the last epoch there is."""
+def own_order_of(stream: Stream[Any]) -> AbstractHostSource[Any] | None:
+    """The source whose records come one after the other, in passes, if it is one."""
+    whole = stream.source.whole
+    source = whole.handle.source if isinstance(whole, Hosted) else None
+    return source if source is not None and source.has_own_order else None
+
+
+def planned(batching: Batching, at: Place, most: int, *, by_epoch: bool = False) -> Plan:
+    """The next batches of one length, from a place on: none behind the last epoch there is.
+
+    `by_epoch`: of one epoch, and a batch that reaches into the next one by itself.
+    """
     starts: list[Place] = []
     at = batching.settle(*at).as_ints()
     length = batching.length(at[1])
     while len(starts) < most and batching.length(at[1]) == length:
+        is_other = starts and (at[0] > starts[0][0] or at[1] + length > batching.records)
+        if by_epoch and is_other:
+            break
         after = batching.settle(at[0], at[1] + length).as_ints()
         if after[0] > LAST:
             break
@@ -83,12 +98,22 @@ def gathered(
     lead = (room if is_full else many, read.shape[1])
     rows = buffers.of(stream.source.element_spec, *lead)
     flat = jax.tree.map(lambda x: x[:many].reshape(read.size, *x.shape[2:]), rows)
+    if (source := own_order_of(stream)) is not None:
+        _tell(source, stream.batching.records, plan)
     stream.source.whole.fetch(read.reshape(-1), flat)
     ends = [*plan.starts[1:], plan.after]
     after = np.stack([place_words(Cursor(*end), wide=stream.is_wide) for end in ends])
     small = jax.tree.map(lambda x: _with_room(x, lead[0]), (counts, origin, after))
     starts = {start: index for index, start in enumerate(plan.starts)}
     return Chunk(Fed(rows, *small), starts, plan.after)
+
+
+def _tell(source: AbstractHostSource[Any], records: int, plan: Plan) -> None:
+    # It must know for which pass it is asked.
+    (epoch, offset), (_, last) = plan.starts[0], plan.starts[-1]
+    is_end = plan.after[0] > epoch
+    until = records if is_end else last + plan.length
+    source.expect(epoch, offset, until, is_end=is_end)
 
 
 def _with_room(numbers: np.ndarray, room: int) -> np.ndarray:

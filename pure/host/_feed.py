@@ -18,10 +18,11 @@ from jaxtyping import Array, Int32, PyTree
 from .._flow._batching import LAST
 from .._flow._fed import on_the_host, origins
 from .._flow._fetched import record_of
+from .._flow._host_source import Ended
 from .._flow._shard import part_of
 from .._flow._stream import Stream
 from ._buffers import Buffers
-from ._chunk import Chunk, Place, Plan, batches_of_a_chunk, gathered, planned
+from ._chunk import Chunk, Place, Plan, batches_of_a_chunk, gathered, own_order_of, planned
 from ._line import Failed, Line, Wanted
 from ._place import place, rows_of_this_process
 
@@ -49,6 +50,7 @@ class Feed:
         room = batches_of_a_chunk(stream)
         job = _Job(on_the_host(stream), room, limit, Buffers(), line)
         self._line, self._worker = line, _Worker(job)
+        self._own = own_order_of(stream)
         self._chunk: Chunk | None = None
         self._indices: dict[int, Int32[Array, ""]] = {}
         # Before JAX ends at the exit of the process, or the thread would end it.
@@ -64,6 +66,8 @@ class Feed:
         self._chunk = None  # its memory may be needed
         item = self._line.take(at, self._worker)
         if isinstance(item, Failed):
+            if self._own is not None and isinstance(item.error, Ended):
+                self._own.size = item.error.records  # not before who asks has come to it
             raise item.error
         self._chunk = item
         return item, item.starts[at]
@@ -128,7 +132,9 @@ def _work(job: _Job) -> None:
         left = job.room if job.limit is None else job.limit - wanted.done
         # The first are few, so that they come soon.
         most = min(job.room, wanted.done + 1, left)
-        plan = planned(job.stream.batching, wanted.at, most)
+        plan = planned(
+            job.stream.batching, wanted.at, most, by_epoch=own_order_of(job.stream) is not None
+        )
         if not plan.starts:
             job.line.put(wanted, Failed(_ended()), None)
             continue

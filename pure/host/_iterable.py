@@ -1,12 +1,11 @@
 """Data sets that can only be iterated over, as sources: their own order, and their own resume.
 
-Records are numbered as they come. One pass after the other is taken from the data set; whoever asks
-for a record that lies behind gets a new pass. Orders of ours, and threads, are not known here.
+An epoch is a pass, which ends where the data set does. How a pass is read is told in `_pass`;
+orders of ours, and threads, are not known here.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,25 +13,17 @@ from jaxtyping import PyTree
 
 from .._flow._fetched import at_record, buffers, reraise
 from .._flow._host_source import UNKNOWN, AbstractHostSource, Ended, Ids, checked_ids
-from .._text import of_type, spec_text
-from ._records import Likeness, kept
-
-Makes: TypeAlias = Callable[[], Iterable[object]]
-_KEPT = 4  # chunks that were asked for of late, so that a loop that was broken off goes on
-_STATES = 8
-_AT_ONCE = 1024  # records that are passed over
+from .._text import spec_text
+from ._pass import Makes, Pass, checked_state
+from ._records import Likeness
 
 
-@runtime_checkable
-class _Seekable(Protocol):
-    def get_state(self) -> Any: ...
-    def set_state(self, state: Any, /) -> object: ...
-
-
-@runtime_checkable
-class _Stateful(Protocol):
-    def state_dict(self) -> Any: ...
-    def load_state_dict(self, state: Any, /) -> object: ...
+class _Wanted(NamedTuple):
+    # What a loop has said of the next fetch.
+    epoch: int
+    offset: int
+    until: int
+    is_end: bool
 
 
 class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
@@ -45,40 +36,51 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
     - `state`: what `get_state` has returned, to start from there.
 
     An epoch is a pass, of as many records as `len(iterable)` says; where it does not say, a pass
-    ends where the data set does. What the library shuffles is shuffled, what it repeats is
-    repeated; nothing more is promised. A position is found again by passing over the records before
-    it, or from a `state`, where the library has one.
+    ends where the data set does, and may be shorter or longer than the one before. What the library
+    shuffles is shuffled, what it repeats is repeated; nothing more is promised. A position is found
+    again by passing over the records before it, or from a `state`, where the library has one; so it
+    is after an error, by a new pass.
 
     **Errors:** TypeError for what cannot be iterated over, and records that hold no numbers;
-    ValueError for no records, for records unlike the first, and for any order but its own.
+    ValueError for no records, for records unlike the first, for any order but its own, and for
+    another pass over an iterator, which has one; those of the data set, with a note that names the
+    record.
     """
 
     has_own_order = True
 
     def __init__(self, iterable: Iterable[object] | Makes, state: Mapping[str, Any] | None = None):
-        self._iterable, self._makes = iterable, _maker(iterable)
-        self._state = checked_state(state)
-        self._states: dict[int, Any] = {}
-        self._last: int = 0  # behind the last record that was given
-        self._asked: deque[int] = deque(maxlen=_KEPT)
-        self._begin(int(self._state["record"]))
-        if not self._pull(1):
+        checked = checked_state(state)
+        self._pass = Pass(iterable, checked)
+        first = self._pass.records(int(checked["record"]), 1)
+        if first is None:
             raise ValueError("iterable holds no records; expected at least one.")
         try:
-            self._likeness = Likeness(self._held[0])
+            self._likeness = Likeness(first[0])
         except Exception as error:
-            reraise(error, self._base)
+            reraise(error, self._pass.base)
         self.element_spec = self._likeness.spec
         self._length = _length(iterable)
         self.size = UNKNOWN if self._length is None else self._length
+        self._last = 0  # behind the last record that was given
+        self._epoch: int | None = None  # that the pass is for, as soon as a loop has asked
+        self._wanted: _Wanted | None = None
+        self._is_looped = False
+
+    def expect(self, epoch: int, offset: int, until: int, *, is_end: bool) -> None:
+        self._wanted = _Wanted(epoch, offset, until, is_end)
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids, which follow each other. **Errors:** those of the class; Ended,
-        an EOFError, behind the last record. Those before it are kept for whoever asks again."""
+        an EOFError, where a pass has another length than the one before. What was read of it is
+        kept for whoever asks again."""
         ids = checked_ids(ids)
+        wanted, self._wanted = self._wanted, None
+        self._is_looped = wanted is not None  # by what heeds an Ended itself
         filled: PyTree[np.ndarray] = buffers(self, len(ids)) if out is None else out
         leaves = jax.tree.leaves(filled)
-        for place, (record, given) in enumerate(zip(ids.tolist(), self._rows(ids), strict=True)):
+        rows = self._rows(ids, wanted)
+        for place, (record, given) in enumerate(zip(ids.tolist(), rows, strict=True)):
             try:
                 arrays = self._likeness.arrays(given)
             except Exception as error:
@@ -96,138 +98,80 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
 
         Of the places from which was read on of late, the nearest one before it, or the newest.
         """
-        near = [at for at in self._states if record is None or at <= record]
-        at = max(near, default=0)
-        return {"record": at, "state": self._states.get(at)}
+        return self._pass.state(record)
 
-    def _rows(self, ids: Ids) -> Iterator[object]:
+    def _rows(self, ids: Ids, wanted: _Wanted | None) -> Iterator[object]:
         # Across the border of an epoch it begins anew; a shard passes over what others have.
-        ends = [*(np.flatnonzero(np.diff(ids) != 1) + 1).tolist(), len(ids)]
-        starts = [0, *ends[:-1]]
-        if (ids[1:][np.diff(ids) < 1]).any():
+        steps = np.diff(ids)
+        if (ids[1:][steps < 1]).any():
             raise ValueError(
                 "The records of an IterableSource come in their own order; leave out the shuffle, "
                 "or shuffle by the library that gives them."
             )
+        ends = [*(np.flatnonzero(steps != 1) + 1).tolist(), len(ids)]
+        starts, before = [0, *ends[:-1]], -1 if wanted is None else wanted.offset - 1
+        lap = 0
         for start, end in zip(starts, ends, strict=True):
+            first = int(ids[start]) if start < end else 0
+            if first <= before:  # as the last batch of an epoch may, that of a pass before
+                lap += 1
+                if lap == 1 and wanted is not None:
+                    self._judge_end(wanted)
             if start < end:
-                yield from self._run(int(ids[start]), end - start)
+                self._go_to(None if wanted is None else wanted.epoch + lap, first)
+                yield from self._run(first, end - start)
+                before = int(ids[end - 1])
+        if not lap and wanted is not None:
+            self._judge_end(wanted)
+
+    def _go_to(self, epoch: int | None, first: int) -> None:
+        if epoch is None:
+            is_next = first == 0 and self._last == self.size
+        else:
+            is_next = self._epoch not in (None, epoch)
+        if is_next or first < self._pass.base or self._pass.is_short:
+            self._pass.begin(first)
+            self._last = 0
+        self._epoch = epoch
 
     def _run(self, first: int, count: int) -> list[object]:
-        if first < self._base or (first == 0 and self._last == self.size):
-            self._begin(first)
-        self._asked.append(first)
-        self._pass_over(first)
-        self._keep_state()
-        if not self._pull(first - self._base + count):
+        records = self._pass.records(first, count)
+        if records is None:
             raise self._ended()
         self._last = first + count
-        return self._held[first - self._base :][:count]
+        return records
 
-    def _begin(self, record: int) -> None:
-        """A new pass, to some record: from the state that was given, if that lies before it."""
-        iterator, at = iter(self._makes()), 0
-        if self._state["state"] is not None and self._state["record"] <= record:
-            at = int(self._state["record"])
-            if isinstance(iterator, _Seekable):
-                iterator.set_state(self._state["state"])
-            elif isinstance(self._iterable, _Stateful):
-                self._iterable.load_state_dict(self._state["state"])
-                iterator = iter(self._makes())
-        self._iterator: Iterator[object] = _taken_apart(iterator)
-        self._raw = iterator
-        self._held: list[object] = []
-        self._base = at
-        self._last = 0
-        self._asked.clear()
-        self._pass_over(record)
-
-    def _pass_over(self, record: int) -> None:
-        """Let go of what nobody has asked for of late, and come to a record."""
-        while self._base + len(self._held) < record:
-            self._drop(self._base + len(self._held))
-            if not self._pull(min(record - self._base, _AT_ONCE)):
-                raise self._ended()
-        self._drop(min([record, *self._asked]))
-
-    def _drop(self, before: int) -> None:
-        kept = max(0, before - self._base)
-        self._held = self._held[kept:]
-        self._base += kept
-
-    def _pull(self, count: int) -> bool:
-        """Whether so many records are held; as many as there are, if there are fewer."""
-        while len(self._held) < count:
-            try:
-                self._held.append(kept(next(self._iterator)))
-            except StopIteration:
-                return False
-            except Exception as error:
-                reraise(error, self._base + len(self._held))
-        return True
+    def _judge_end(self, wanted: _Wanted) -> None:
+        # By every process alike, whichever of the records are its own.
+        if self._length is not None or self._epoch not in (None, wanted.epoch):
+            return
+        if not self._pass.comes_to(wanted.until):
+            raise self._ended()
+        if wanted.is_end and self._pass.comes_to(wanted.until + 1):
+            raise at_record(
+                Ended(
+                    UNKNOWN,
+                    f"The data set goes on: this pass has at least {self._pass.found} records, the "
+                    f"one before had {wanted.until}.",
+                ),
+                wanted.until - 1,
+            )
 
     def _ended(self) -> BaseException:
-        found = self._base + len(self._held)
+        found = self._pass.found
         if self._length is None and found:
-            self.size = found
+            if not self._is_looped:
+                self.size = found
             return at_record(Ended(found), found)
-        return EOFError(
-            f"The data set has ended after {found} records, of {self._length or self.size} that it "
-            "has had before, or that its length promises."
-        )
-
-    def _keep_state(self) -> None:
-        state = None
-        if isinstance(self._raw, _Seekable):
-            state = self._raw.get_state()
-        elif isinstance(self._iterable, _Stateful):
-            state = self._iterable.state_dict()
-        if state is not None:
-            self._states[self._base + len(self._held)] = state
-            while len(self._states) > _STATES:
-                del self._states[next(iter(self._states))]
-
-
-def checked_state(state: object) -> dict[str, Any]:
-    """The state to start from. **Errors:** TypeError for what `get_state` has not returned."""
-    if state is None:
-        return {"record": 0, "state": None}
-    if not isinstance(state, Mapping) or {*state} != {"record", "state"}:
-        raise TypeError(of_type("state", state, "what `source.get_state()` has returned."))
-    return dict(state)
-
-
-def _maker(iterable: Any) -> Makes:
-    """A function that begins a pass. **Errors:** TypeError for what cannot be iterated over."""
-    names = {(x.__module__.partition(".")[0], x.__name__) for x in type(iterable).__mro__}
-    if ("torch", "DataLoader") in names:
-        raise TypeError(
-            "iterable is a DataLoader, which gives batches; pass its data set: "
-            "host.RandomAccessSource(loader.dataset, threads=4)."
-        )
-    if isinstance(iterable, Iterator):
-        return _Once(iterable)
-    if isinstance(iterable, Iterable) and not isinstance(iterable, str | bytes | type | Mapping):
-        return lambda: iterable
-    if callable(iterable) and not isinstance(iterable, type):
-        return cast(Makes, iterable)
-    expected = "a data set that can be iterated over, or a function that makes one."
-    raise TypeError(of_type("iterable", iterable, expected))
-
-
-class _Once:
-    """An iterator, for its one pass."""
-
-    def __init__(self, iterator: Iterator[object]):
-        self._left = [iterator]
-
-    def __call__(self) -> Iterator[object]:
-        if not self._left:
-            raise ValueError(
-                "iterable is an iterator, which has one pass and has begun it; to start anew, pass "
-                "a function that makes it: host.IterableSource(lambda: records())."
+        promised = "" if self._length is None else f", of {self._length} that its length promises"
+        if not found:
+            promised += (
+                "; expected that each pass begins anew: pass a function that makes it, "
+                "host.IterableSource(lambda: records())"
             )
-        return self._left.pop()
+        return at_record(
+            EOFError(f"The data set has ended after {found} records{promised}."), found
+        )
 
 
 def _length(iterable: object) -> int | None:
@@ -237,16 +181,3 @@ def _length(iterable: object) -> int | None:
         return len(iterable) or None
     except TypeError:  # tf.data, where it does not know
         return None
-
-
-def _taken_apart(iterator: Iterator[Any]) -> Iterator[object]:
-    # What Ray gives are batches.
-    if type(iterator).__module__.partition(".")[0] != "ray":
-        return iterator
-    return (
-        {k: x[i] for k, x in batch.items()} for batch in iterator for i in range(_rows_of(batch))
-    )
-
-
-def _rows_of(batch: Mapping[str, Any]) -> int:
-    return len(next(iter(batch.values())))

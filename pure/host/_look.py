@@ -60,7 +60,11 @@ def place_of(stream: Stream[Any], cursor: Cursor, record: int) -> tuple[Place, i
     if not 0 <= record < size:
         raise ValueError(f"record is {record}; expected an id from 0 to {size - 1}.")
     host = on_the_host(stream)
-    for places, length in _batches(stream, *cursor.as_ints()):
+    epoch, start = cursor.as_ints()
+    if isinstance(stream.order, Sequential) and stream.source.whole is stream.source:
+        # Where a record stands by its number, it is found at once.
+        start = max(0, record - (record - start) % stream.batching.batch_size)
+    for places, length in _batches(stream, epoch, start):
         _, counts, origin = origins(host, places, length)
         ids = np.asarray(origin.ids, np.uint64)
         if ids.ndim > 2:  # two words
@@ -76,7 +80,7 @@ def place_of(stream: Stream[Any], cursor: Cursor, record: int) -> tuple[Place, i
         )
     part = "" if stream.shard is None else f", to shard {stream.shard[0]} of {stream.shard[1]},"
     never = isinstance(stream.order, Sequential) and stream.batching.remainder != "carry"
-    where = "in any epoch" if never else f"in epoch {cursor.as_ints()[0]}"
+    where = "in any epoch" if never else f"in epoch {epoch}"
     mend = "" if never else "look at another epoch, or "
     if isinstance(stream.order, Weighted):
         mend = "one of weight 0 never is: look at another epoch, or "
@@ -102,16 +106,14 @@ def _batches(stream: Stream[Any], epoch: int, offset: int) -> Iterator[tuple[lis
     # The places of the batches of an epoch, some at a time, all of one length.
     batching = stream.batching
     size, many = batching.batch_size, batching.records
-    before: list[int] = [*range(offset % size, offset, size)]
-    before += [0] if offset % size else []
-    starts: Sequence[int]
-    for starts in (range(offset, many, size), before):
-        whole = [x for x in starts if batching.remainder == "carry" or x + size <= many]
-        rest = [x for x in starts if x + size > many and x not in whole[-1:]]
-        step = max(1, _AT_ONCE // size)
-        for first in range(0, len(whole), step):
-            yield [(epoch, x) for x in whole[first : first + step]], size
-        for x in rest if batching.remainder != "drop" else ():
+    end = many if batching.remainder == "carry" else many - size + 1  # of those that are whole
+    step = max(1, _AT_ONCE // size)
+    first = range(1 if offset % size else 0)
+    for starts in (range(offset, many, size), range(offset % size, offset, size), first):
+        whole = range(starts.start, max(starts.start, min(starts.stop, end)), size)
+        for some in range(0, len(whole), step):
+            yield [(epoch, x) for x in whole[some : some + step]], size
+        for x in starts[len(whole) :] if batching.remainder != "drop" else ():
             yield [(epoch, x)], batching.length(x)
 
 

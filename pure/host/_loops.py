@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from .._flow._batching import Cursor, check_length
+from .._flow._batching import Cursor, check_length, counted
 from .._flow._carry import check_carry
 from .._flow._fed import Fed, at, handed, looped
 from .._flow._host_source import Ended
@@ -55,26 +55,26 @@ def scan(
     check_callable(body, ("carry", "batch"))
     batching, memo = stream.batching, pipeline.memo
     place = batching.settle(*cursor.as_ints()).as_ints()
-    end = batching.after(*place, int(length))
+    batching.after(*place, int(length))  # that it is counted is judged first
     batching.in_scan(Cursor(*place))  # that its batches are of one shape is judged first
-    feed = Feed(stream, limit=int(length))
+    way = _Way(stream, place, int(length))
     carried = parts_of(carry, numbers=True)
     trees = [memo.apart(pipeline), memo.apart(stream), (body, parts_of(body)), (carry, carried)]
     parts: list[tuple[_Y, int]] = []
     before: Numbers | None = None
     try:
-        for some, count in _chunks(feed, place, int(length)):
+        for some, count in way:
             behind, arrays, ys = called(_scanned, trees, some, key, memo=memo)
             # One program ahead, and no more: what waits would hold its chunk.
-            feed.wait_for(before)
+            way.feed.wait_for(before)
             before = behind
             parts.append((ys, count))
             carry = carried.together(arrays)
             carried = parts_of(carry, numbers=True)
             trees[-1] = (carry, carried)
     finally:
-        feed.close()
-    return end, carry, joined(parts)
+        way.feed.close()
+    return way.end(), carry, joined(parts)
 
 
 def epoch(
@@ -170,14 +170,39 @@ def _is_here(x: Array) -> bool:
     return plain and x.is_fully_addressable and len(x.devices()) == 1
 
 
-def _chunks(feed: Feed, place: tuple[int, int], length: int) -> Iterator[tuple[_Some, int]]:
-    while length:
-        chunk, index = feed.take(place)
-        count = min(length, chunk.left(index))
-        starts = [*chunk.starts, chunk.after]
-        place = starts[index + count]
-        length -= count
-        yield (chunk.fed, feed.index(index), feed.index(count)), count
+class _Way:
+    """The batches of a scan, some at a time, with how many they are.
+
+    Where a data set that is iterated over turns out to have another length, it goes on from there.
+    """
+
+    def __init__(self, stream: Stream[Any], place: tuple[int, int], length: int):
+        self._stream, self._place, self._left = stream, place, length
+        self.feed = Feed(stream, limit=length)
+
+    def __iter__(self) -> Iterator[tuple[_Some, int]]:
+        while self._left:
+            try:
+                chunk, index = self.feed.take(self._place)
+            except Ended as ended:
+                self._go_on(ended.records)
+                continue
+            count = min(self._left, chunk.left(index))
+            self._place = [*chunk.starts, chunk.after][index + count]
+            self._left -= count
+            yield (chunk.fed, self.feed.index(index), self.feed.index(count)), count
+
+    def end(self) -> Cursor:
+        """The place behind the last batch."""
+        return Cursor(np.uint32(self._place[0]), counted(self._place[1]))
+
+    def _go_on(self, records: int) -> None:
+        batching = dataclasses.replace(self._stream.batching, records=records)
+        self._place = batching.settle(*self._place).as_ints()
+        batching.in_scan(Cursor(*self._place))
+        self._stream = self._stream.with_batching(batching)
+        self.feed.close()
+        self.feed = Feed(self._stream, limit=self._left)
 
 
 def _check(pipeline: object, stream: object, cursor: object, key: object) -> None:

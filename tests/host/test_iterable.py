@@ -1,6 +1,7 @@
 """A pipeline over what can only be iterated over: an epoch is a pass, and ends where that does."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +129,164 @@ def test_another_order_is_refused(code: str) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
         eval(code, {**names, "source": host.IterableSource(records)})
     assert str(caught.value) == ORDERED[code]
+
+
+def passes_of(*lengths: int) -> Callable[[], Iterator[Batch]]:
+    """Passes of these lengths, one after the other; the records of pass 2 are 200, 201, …"""
+    left = enumerate(lengths, 1)
+
+    def one() -> Iterator[Batch]:
+        number, length = next(left)
+        for i in range(length):
+            yield {"x": np.float32(100 * number + i)}
+
+    return one
+
+
+def counted(*lengths: int) -> list[list[float]]:
+    return [[100 * n + i for i in range(length)] for n, length in enumerate(lengths, 1)]
+
+
+def in_a_row(batches: list[list[float]]) -> list[float]:
+    return [x for batch in batches for x in batch]
+
+
+def test_a_pass_may_be_shorter_or_longer_than_the_one_before() -> None:
+    lengths = 4, 7, 10, 3, 5
+    with pipeline_of(passes_of(*lengths), batch_size=2) as pipeline:
+        assert [in_a_row(passed(pipeline)) for _ in lengths] == counted(*lengths)
+
+
+def test_a_pass_that_is_dropped_to_whole_batches_is_a_new_one_all_the_same() -> None:
+    with pipeline_of(passes_of(5, 9, 3, 8, 1), batch_size=2, remainder="drop") as pipeline:
+        assert [in_a_row(passed(pipeline)) for _ in range(4)] == counted(4, 8, 2, 8)
+
+
+def test_a_batch_that_runs_on_into_the_next_pass_follows_the_lengths_too() -> None:
+    with pipeline_of(passes_of(4, 7, 10, 3, 9), batch_size=2, remainder="carry") as pipeline:
+        seen = [in_a_row(passed(pipeline)) for _ in range(4)]
+        assert in_a_row(seen) == in_a_row(counted(4, 7, 10, 3))
+
+
+def test_scans_follow_the_lengths_of_the_passes_and_read_each_once() -> None:
+    lengths = 4, 6, 10, 2, 5
+    expected = in_a_row(counted(*lengths))
+    identity, source = dp.Pipeline.linear([]), host.IterableSource(passes_of(*lengths))
+    stream: dp.Stream[Any] = dp.Stream(source, batch_size=1)
+    body = lambda carry, batch: (carry, batch["x"][0])  # noqa: E731
+    end, _, ys = host.scan(body, 0, identity, stream, stream.start(), length=25)
+    assert (ys.tolist(), end.as_ints()) == (expected[:25], (4, 3))
+    with pipeline_of(passes_of(*lengths), batch_size=1) as pipeline:
+        to_the_end = [pipeline.scan(lambda batch: batch["x"][0]).tolist() for _ in range(2)]
+        assert to_the_end == counted(4, 6)
+        assert pipeline.scan(lambda batch: batch["x"][0], length=15).tolist() == expected[10:25]
+        assert pipeline.cursor == (4, 3)
+    with pipeline_of(passes_of(*lengths), batch_size=2) as pipeline:
+        for whole in counted(4, 6, 10):
+            blocks = pipeline.blocks(lambda batch: batch["x"], every=2)
+            assert np.concatenate([x.reshape(-1) for x in blocks]).tolist() == whole
+
+
+def failing(fault: list[int | None]) -> Callable[[], Iterator[Batch]]:
+    def one() -> Iterator[Batch]:
+        for i in range(6):
+            if i == fault[0]:
+                raise OSError("net")
+            yield {"x": np.float32(i)}
+
+    return one
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_an_error_is_not_taken_for_the_end_of_the_data_set(batch_size: int) -> None:
+    fault: list[int | None] = [3]
+    with pipeline_of(failing(fault), batch_size=batch_size) as pipeline:
+        seen: list[list[float]] = []
+        for _ in range(2):
+            with pytest.raises(OSError, match="net") as caught:
+                seen.extend(batch["x"].tolist() for batch in pipeline)
+            assert caught.value.__notes__ == [
+                "This happened while record 3 of the source was read."
+            ]
+        fault[0] = None
+        assert in_a_row(seen + passed(pipeline)) == [0, 1, 2, 3, 4, 5]
+        assert in_a_row(passed(pipeline)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_iterator_that_an_error_has_ended_is_refused_by_name() -> None:
+    with pipeline_of(failing([3])(), batch_size=1) as pipeline:
+        with pytest.raises(OSError, match="net"):
+            passed(pipeline)
+        for _ in range(2):
+            with pytest.raises(ValueError, match="has one pass") as caught:
+                passed(pipeline)
+            assert str(caught.value) == (
+                "iterable is an iterator, which has one pass, and the OSError at record 3 has "
+                "ended it; to go on, pass a function that makes it: "
+                "host.IterableSource(lambda: records())."
+            )
+
+
+class Stored:
+    """A generator that is begun once only, whoever asks."""
+
+    def __init__(self, iterator: Iterator[Batch]):
+        self.iterator = iterator
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterator
+
+
+def test_a_pass_that_does_not_begin_with_the_first_record_is_no_shorter_one() -> None:
+    with pipeline_of(Stored(failing([3])()), batch_size=1) as pipeline:
+        with pytest.raises(OSError, match="net"):
+            passed(pipeline)
+        for _ in range(2):
+            with pytest.raises(EOFError) as caught:
+                passed(pipeline)
+            assert str(caught.value) == (
+                "A new pass over the data set has ended after 0 records, but was to go on at "
+                "record 3. Each pass must begin with the first record: pass a function that makes "
+                "it, host.IterableSource(lambda: records())."
+            )
+
+
+def test_a_second_pass_without_records_is_told() -> None:
+    left = records()
+    with pipeline_of(lambda: left) as pipeline:
+        assert len(passed(pipeline)) == 3
+        with pytest.raises(EOFError) as caught:
+            passed(pipeline)
+        assert str(caught.value) == (
+            "The data set has ended after 0 records; expected that each pass begins anew: pass a "
+            "function that makes it, host.IterableSource(lambda: records())."
+        )
+
+
+def endless() -> Iterator[Batch]:
+    return ({"x": np.float32(i)} for i in itertools.count())
+
+
+def test_a_record_is_debugged_at_once_where_nobody_knows_how_many_there_are() -> None:
+    with pipeline_of(endless) as pipeline:
+        pipeline.step()
+        assert [pipeline.debug(record=x).records for x in (5, 2, 90)] == [(5,), (2,), (90,)]
+        assert pipeline.cursor == (0, 4)
+
+
+def test_a_length_is_told_as_soon_as_a_pass_has_ended() -> None:
+    with pipeline_of() as pipeline:
+        assert pipeline  # without a look at its length
+        with pytest.raises(TypeError) as caught:
+            len(pipeline)
+        assert str(caught.value) == (
+            "How many batches there are is not known: the source is iterated over, and does not "
+            "say how many records it has until it has ended once."
+        )
+        passed(pipeline)
+        assert len(pipeline) == 3
+
+
+def test_any_batch_size_may_be_scanned_where_nobody_knows_how_many_there_are() -> None:
+    with pipeline_of(endless, batch_size=17) as pipeline:
+        assert pipeline.scan(lambda batch: batch["x"][0], length=2).tolist() == [0, 17]

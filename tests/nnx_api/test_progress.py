@@ -66,7 +66,7 @@ def test_a_source_that_does_not_say_its_length_has_none() -> None:
     source: HostSource = HostSource(source=host.IterableSource(records))
     with Pipeline(source=source, batch_size=2) as pipeline:
         with pytest.raises(
-            TypeError, match=r"^How many batches are left is not known: the source "
+            TypeError, match=r"^How many batches there are is not known: the source "
         ):
             len(iter(pipeline))
         assert len(list(pipeline)) == 2
