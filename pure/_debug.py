@@ -69,8 +69,9 @@ class NodeRun:
 class NotFinite:
     """Where a NaN or an infinity is: a node, or `source`, a field, and the ids of the records (none
     where the rows are not those of the batch). `infinite` are those that hold no NaN. `source` is
-    another field that was not finite there, from which it may come. `mixes` says that something of
-    another record was not, which a node that mixes records spreads."""
+    another field that was not finite there, from which it may come, `of` the node that gave it
+    where there are several. `mixes` says that something of another record was not, which a node
+    that mixes records spreads."""
 
     node: str
     field: str
@@ -79,6 +80,7 @@ class NotFinite:
     infinite: tuple[int, ...] = ()
     source: str | None = None
     mixes: bool = False
+    of: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +145,9 @@ class Debugged:
                     f" Of another {row} it was given some: a node that mixes {row}s spreads them."
                 )
             if first.source is not None:
-                ends = f" It may come from field `{first.source}`, which is not finite there."
+                field = f"field `{first.source}`" if first.source else "what it was given"
+                field += f" of `{first.of}`" if first.of else ""
+                ends = f" It may come from {field}, which is not finite there."
             lines.append(
                 f"Node `{first.node}` is the first to make one of {of}: {_what(first, row)}.{ends}"
             )
@@ -231,7 +235,7 @@ def _told(
     many, ids = len(origin.ids), ids_of(origin)
     counts = np.ones(many, np.bool_) if origin.counts is None else np.asarray(origin.counts)
     shown = np.flatnonzero(counts if row is None else np.arange(many) == row)
-    given = _not_finite("source", (), batch, many, ids, shown)
+    given = _not_finite("source", (), (), batch, many, ids, shown)
     report = Debugged(
         epoch=None if where is None else int(np.asarray(where.epochs)[0]),
         offset=None if where is None else number(np.asarray(where.offset).tolist()),
@@ -259,7 +263,7 @@ def _told(
             kept=_kept(inputs, output),
         )
         function = again(node, pipeline.stages[node], key, origin)
-        bad = _not_finite(node_text(node), inputs, output, many, ids, shown, function)
+        bad = _not_finite(node_text(node), done.reads, inputs, output, many, ids, shown, function)
         first = report.first or next(bad, None)
         report = dataclasses.replace(report, nodes=(*report.nodes, done), first=first)
     return report
@@ -282,12 +286,16 @@ def _named(report: Debugged, index: int) -> Debugged:
         dataclasses.replace(run, node=name(run.node), reads=tuple(map(name, run.reads)))
         for run in report.nodes
     ]
-    first = report.first and dataclasses.replace(report.first, node=name(report.first.node))
+    first = report.first
+    if first is not None:
+        of = first.of and name(first.of)
+        first = dataclasses.replace(first, node=name(first.node), of=of)
     return dataclasses.replace(report, nodes=tuple(nodes), first=first)
 
 
 def _not_finite(
     node: str,
+    named: Sequence[str],
     inputs: Sequence[PyTree],
     output: PyTree,
     many: int,
@@ -300,13 +308,13 @@ def _not_finite(
     # Where all is clear a stage is not traced once more: it may print.
     if function is not None and not (_all_finite(given) or _all_finite(output)):
         read = reads(function, inputs)
-    for found in made(given, output, many, read=read):
+    for found in made(given, output, many, named=named, read=read):
         rows, numbers = np.asarray(found.blamed), np.asarray(found.value)
-        source = found.source and found.source.field
+        source, of = (found.source.field, found.source.of) if found.source else (None, "")
         if not rows.ndim:
             if rows:
                 is_nan = bool(np.isnan(numbers).any())
-                yield NotFinite(node, found.field, (), is_nan, source=source)
+                yield NotFinite(node, found.field, (), is_nan, source=source, of=of)
             continue
         own = [i for i in shown.tolist() if rows[i]]
         infinite = [i for i in own if not np.isnan(numbers[i]).any()]
@@ -314,7 +322,7 @@ def _not_finite(
             records, others = (tuple(ids[i] for i in some) for some in (own, infinite))
             is_nan = len(own) > len(infinite)
             mixes = source is None and bool(found.others)
-            yield NotFinite(node, found.field, records, is_nan, others, source, mixes)
+            yield NotFinite(node, found.field, records, is_nan, others, source, mixes, of)
 
 
 def _all_finite(tree: PyTree) -> bool:

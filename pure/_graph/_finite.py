@@ -49,16 +49,16 @@ def made(
     output: PyTree,
     records: int,
     *,
+    named: Sequence[str],
     counts: Flags | None = None,
     read: Reads | None = None,
-    named: Sequence[str] = (),
 ) -> Iterator[Made]:
     """For each field of floats, where it is not finite although what it is made of was; then, where
     the field of its own name was, although another was not.
 
     Of arrays of JAX, traced or not, or of NumPy. `read` says for each leaf of the output of which
     of the inputs it is made, of all where that is not known. `counts` says which rows are records:
-    nobody is to blame for the others. Several inputs are `named`, to tell their fields apart.
+    nobody is to blame for the others. Inputs are `named`, to tell the fields of several apart.
     """
     given = [x for tree, name in _with_names(inputs, named) for x in _given(tree, name, records)]
     leaves = jax.tree_util.tree_leaves_with_path(output)
@@ -85,6 +85,7 @@ def made(
 
 
 def _with_names(inputs: Sequence[PyTree], named: Sequence[str]) -> Iterator[tuple[PyTree, str]]:
+    # Of several: a single one needs no name.
     yield from zip(inputs, named if len(inputs) > 1 else [""] * len(inputs), strict=True)
 
 

@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, Pipeline
-from tests.nnx_zoo import Scale
+from tests.nnx_zoo import Scale, same
 from tests.zoo import Batch
 
 X = np.array([4, 1, 2, 0, 3, 5, 6, 7, 8, 9], np.float32)
@@ -130,6 +130,76 @@ def test_the_nodes_of_variants_are_told_one_by_one() -> None:
     report = Pipeline.variants([one, other]).debug()
     assert [run.node for run in report.nodes] == ["source", "root [0]", "root [1]"]
     assert report.nodes[1].output == report.nodes[2].output
+
+
+ONE, TWO, THREE, JOIN = "one", "two", "three", "join"
+SHAPES: dict[str, dict[str, Any]] = {
+    "a merge of two": {ONE: [], TWO: [], JOIN: [ONE, TWO]},
+    "a merge of three": {ONE: [], TWO: [], THREE: [], JOIN: [ONE, TWO, THREE]},
+    "a merge of one node twice": {ONE: [], JOIN: [ONE, ONE]},
+    "a merge behind a branch": {ONE: [], TWO: [ONE], JOIN: [TWO, ONE]},
+    "a merge of merges": {ONE: [], TWO: [ONE, ONE], THREE: [TWO, ONE], JOIN: [THREE, TWO]},
+    "a node alone": {JOIN: []},
+}
+
+
+def joined(*batches: Batch) -> Batch:
+    """Of each record the sum, but NaN of record 3."""
+    x = sum(batch["x"] for batch in batches)
+    return {**batches[0], "x": jnp.where(batches[-1]["kind"] == 3, jnp.nan, x)}
+
+
+def added(*batches: Batch) -> Batch:
+    return {**batches[0], "x": batches[0]["x"] + batches[-1]["x"]}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_debug_and_checked_find_the_same_in_a_graph_of_any_shape(shape: str) -> None:
+    edges = SHAPES[shape]
+    nodes: dict[str, Any] = {**dict.fromkeys(edges, added), JOIN: joined}
+    nodes = {name: [stage, same] if name == TWO else stage for name, stage in nodes.items()}
+    source: MemorySource[Any] = MemorySource(data={"x": X, "kind": np.arange(len(X))})
+    pipeline = Pipeline.from_dag(
+        source=source, nodes=nodes, edges=edges, sink=JOIN, batch_size=len(X)
+    )
+    own = {"x": X[:2], "kind": np.array([3, 4])}
+    for report, record in (
+        (pipeline.debug(), 3),
+        (pipeline.debug(record=3), 3),
+        (pipeline.debug(batch=own), 0),
+    ):
+        assert report.first is not None
+        assert (report.first.node, report.first.field, report.first.records) == (
+            JOIN,
+            "x",
+            (record,),
+        )
+        assert [len(run.reads) for run in report.nodes] == [len(run.inputs) for run in report.nodes]
+    with pipeline.checked(), pytest.raises(ValueError, match=r"^node `join`: field `x` of record"):
+        pipeline.step()
+    assert pipeline.debug(batch={**own, "kind": np.array([1, 4])}).first is None
+
+
+def test_a_field_of_one_of_several_inputs_is_told_with_its_node_and_its_variant() -> None:
+    def mixed(one: Batch, two: Batch) -> Batch:
+        return {"x": one["x"] * two["age"], "age": one["age"]}
+
+    pipeline: Pipeline = Pipeline.from_dag(
+        source=MemorySource(data={"x": X, "age": np.where(X == 2, np.nan, X)}),
+        nodes={ONE: same, TWO: same, JOIN: mixed},
+        edges={ONE: [], TWO: [], JOIN: [ONE, TWO]},
+        sink=JOIN,
+        batch_size=4,
+    )
+    said = (
+        "\nNode `join` is the first to make one of a field that was finite: NaN in field `x` of "
+        "record 2. It may come from field `age` of `two`, which is not finite there."
+    )
+    assert str(pipeline.debug()).endswith(said)
+    twin = Pipeline.variants([pipeline, nnx.clone(pipeline)])
+    first = twin.debug().first
+    assert first is not None
+    assert (first.node, first.source, first.of) == ("join [0]", "age", "two [0]")
 
 
 def test_the_core_looks_at_a_graph_that_is_no_list_and_at_arrays_without_names() -> None:
