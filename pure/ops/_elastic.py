@@ -76,7 +76,7 @@ def elastic_boxes(
     field = _field("elastic_boxes", displacement)
     corners = value[:, jnp.asarray([[0, 1], [2, 1], [2, 3], [0, 3]])] - 0.5
     moved = elastic_points(corners.reshape(-1, 2), field).reshape(-1, 4, 2) + 0.5
-    return box_round(moved[..., 0].T, moved[..., 1].T, (field.shape[0], field.shape[1]))
+    return box_round(value, moved[..., 0].T, moved[..., 1].T, (field.shape[0], field.shape[1]))
 
 
 def _origins(

@@ -74,22 +74,29 @@ def warp_boxes(
     """The boxes round the moved corners of boxes (x0, y0, x1, y1), clipped to `size` (h, w).
 
     The far edges are exclusive, as those of a slice: a box reaches from half a pixel before the
-    centre of its first pixel to half a pixel behind that of its last.
+    centre of its first pixel to half a pixel behind that of its last. A box without width or
+    height, which one that has left the image is, stays so: it comes back by no later motion.
     """
     value = boxes_of("warp_boxes", boxes)
     x0, y0, x1, y1 = (value[:, side] - 0.5 for side in range(4))
     x, y = jnp.stack([x0, x1, x1, x0]), jnp.stack([y0, y0, y1, y1])
     x, y = _mapped(_matrix_of("warp_boxes", matrix), x, y)
-    return box_round(x + 0.5, y + 0.5, size_of(size)).astype(value.dtype)
+    return box_round(value, x + 0.5, y + 0.5, size_of(size))
 
 
 def box_round(
-    x: Float[Array, "corners n"], y: Float[Array, "corners n"], size: Size
+    boxes: Float[Array, "n 4"],
+    x: Float[Array, "corners n"],
+    y: Float[Array, "corners n"],
+    size: Size,
 ) -> Float[Array, "n 4"]:
-    """The boxes round these corners, clipped to an image of `size`."""
+    """What `boxes` whose moved corners these are become, clipped to an image of `size`."""
     height, width = size
     x, y = jnp.clip(x, 0, width), jnp.clip(y, 0, height)
-    return jnp.stack([x.min(0), y.min(0), x.max(0), y.max(0)], 1)
+    # Turned, the two sides of a line are apart again.
+    is_wide, is_high = boxes[:, 2] > boxes[:, 0], boxes[:, 3] > boxes[:, 1]
+    right, bottom = jnp.where(is_wide, x.max(0), x.min(0)), jnp.where(is_high, y.max(0), y.min(0))
+    return jnp.stack([x.min(0), y.min(0), right, bottom], 1).astype(boxes.dtype)
 
 
 def rotate(

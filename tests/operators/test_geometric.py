@@ -17,6 +17,13 @@ from .photographs import apart, photograph, whole_pixels
 
 SIDE = 32
 RECORDS = 12
+GONE: list[list[float]] = [
+    [0, 4, 0, 20],
+    [7, 32, 21, 32],
+    [32, 0, 32, 32],
+    [0] * 4,
+    [9] * 4,
+]  # of area 0
 
 
 def _floats(rows: list[list[float]]) -> np.ndarray:
@@ -30,7 +37,7 @@ def records() -> dict[str, np.ndarray]:
     return {
         "image": np.stack([image] * RECORDS),
         "mask": np.tile((x // 4 + 8 * (y // 4)).astype(np.int32), (RECORDS, 1, 1)),
-        "boxes": np.tile(_floats([[8, 12, 14, 20], [0, 0, 32, 32]]), (RECORDS, 1, 1)),
+        "boxes": np.tile(_floats([[8, 12, 14, 20], [0, 0, 32, 32], *GONE]), (RECORDS, 1, 1)),
         "keypoints": np.tile(_floats([[14, 12], [17, 19], [15.25, 16.5]]), (RECORDS, 1, 1)),
         "label": np.arange(RECORDS),
     }
@@ -91,7 +98,13 @@ def test_one_draw_moves_the_whole_record(name: str) -> None:
     assert boxes.min() >= 0
     assert (boxes.max((0, 1)) <= np.asarray([width, height, width, height]) + 1e-4).all()
     assert (boxes[:, 0, 2:] > boxes[:, 0, :2]).all()
+    assert (boxes[:, 2:, 2:] >= boxes[:, 2:, :2]).all()
+    assert (area(boxes)[:, 2:] == 0).all()
     assert np.array_equal(moved["label"], data["label"])
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    return np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)  # type: ignore[no-any-return]
 
 
 def _read(image: np.ndarray, points: np.ndarray) -> np.ndarray:

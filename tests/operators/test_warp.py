@@ -13,6 +13,7 @@ import scipy.ndimage
 import skimage.transform
 
 from dagrax.pure import ops
+from dagrax.pure.ops._elastic import elastic_boxes
 
 from .photographs import HEIGHT, WIDTH, apart, flowers, photograph, whole_pixels
 
@@ -189,6 +190,24 @@ def test_a_box_is_the_one_round_its_moved_corners_clipped_to_the_image() -> None
     larger = ops.warp_boxes(boxes, ops.rotation(45.0, SIZE), (500, 500))[0]
     extent = (20 + 15) / np.sqrt(2)
     assert apart(larger[2:] - larger[:2], [extent, extent]) < 1e-4
+
+
+def test_a_box_that_has_left_the_image_comes_back_by_no_motion() -> None:
+    boxes = floats([(0, 2, 0, 14), (3, 16, 9, 16), (0, 0, 0, 0), (9, 3, 3, 9), (2, 2, 6, 6)])
+
+    def moved(degrees: jax.Array) -> jax.Array:
+        turned = ops.warp_boxes(boxes, ops.rotation(degrees, (16, 16)), (16, 16))
+        field = jnp.tile(degrees / 100, (16, 16, 2)) * jnp.arange(16.0)[:, None, None] / 16
+        tilted = ops.perspective(
+            [(0, 0), (15, 0), (15, 15), (0, 15)], [(3, 1), (9, 4), (8, 9), (1, 9)]
+        )
+        return jnp.stack([turned, elastic_boxes(turned, field), ops.warp_boxes(turned, tilted, 16)])
+
+    found, slopes = jax.jit(lambda degrees: (moved(degrees), jax.jacfwd(moved)(degrees)))(40.0)
+    areas = np.prod(np.asarray(found[..., 2:] - found[..., :2]), axis=-1)
+    assert (areas[:, :4] == 0).all()
+    assert (areas[:, 4] > 1).all()
+    assert np.isfinite(slopes).all()
 
 
 def test_a_mask_keeps_its_classes() -> None:
