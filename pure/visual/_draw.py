@@ -4,13 +4,13 @@ The text of Mermaid and of DOT needs no library; a picture is made by Graphviz.
 """
 
 import os
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .._summary._summary import Summary
 from .._text import of_type
 from ..host._engines import engine
 from ._dot import dot
+from ._file import check_file, written
 from ._graph import Graph, graph_of
 from ._mermaid import mermaid
 from ._svg import scrolled, themed
@@ -40,12 +40,15 @@ class Drawing:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it: `.svg`, `.png`, `.dot` or, of Mermaid, `.mmd`. **Errors:** those of `draw`."""
-        file = _checked(path)
-        if (suffix := file.suffix.lower()) == ".png":
-            file.write_bytes(_rendered(dot(self._graph, self._direction, ground="white"), "png"))
-        else:
-            texts = {".svg": self.svg, ".dot": lambda: self.dot, ".mmd": self.__str__}
-            file.write_text(texts[suffix](), encoding="utf-8")
+        file = check_file(path, _SUFFIXES, "graph.svg")
+        texts = {".svg": self.svg, ".dot": lambda: self.dot, ".mmd": self.__str__}
+        suffix = file.suffix.lower()
+        picture = self._png() if suffix == ".png" else texts[suffix]().encode()
+        with written(file):
+            file.write_bytes(picture)
+
+    def _png(self) -> bytes:
+        return _rendered(dot(self._graph, self._direction, ground="white"), "png")
 
     def _repr_svg_(self) -> str | None:
         try:
@@ -80,8 +83,9 @@ def draw(
     - `cost`: with the costs that the summary has, as numbers and as shades.
 
     **Errors:** ValueError for another suffix or direction, and for costs that the summary has not;
-    TypeError for what is no summary and no path; where a picture is asked for, ImportError without
-    the library graphviz, and RuntimeError without the program `dot`.
+    TypeError for what is no summary and no path; OSError for a path that cannot be written; where a
+    picture is asked for, ImportError without the library graphviz, and RuntimeError without the
+    program `dot`.
     """
     if not isinstance(summary, Summary):
         raise TypeError(of_type("summary", summary, _SUMMARY))
@@ -97,20 +101,7 @@ def check_drawing(path: object, direction: object) -> None:
     if direction not in ("right", "down"):
         raise ValueError(f'direction is {direction!r}; expected "right" or "down".')
     if path is not None:
-        _checked(path)
-
-
-def _checked(path: object) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(of_type("path", path, 'the name of a file: "graph.svg".'))
-    file = Path(path)
-    if file.suffix.lower() not in _SUFFIXES:
-        named = f"whose suffix is {file.suffix!r}" if file.suffix else "which has no suffix"
-        raise ValueError(
-            f"path is {str(path)!r}, {named}; expected a file of "
-            f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}."
-        )
-    return file
+        check_file(path, _SUFFIXES, "graph.svg")
 
 
 def _rendered(text: str, form: str) -> bytes:

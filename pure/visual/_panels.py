@@ -19,6 +19,7 @@ _CHANNELS = (1, 3, 4)
 _SHORTEST = 16  # floats that are a line, and no row of numbers
 _WIDEST = 8  # lines in one panel
 _MARKS = 24  # numbers of a row that are written out
+_LABELS = 32  # of small whole numbers beside a picture, which are classes
 
 
 class Over(NamedTuple):
@@ -53,25 +54,40 @@ def panels(fields: Mapping[str, np.ndarray], many: int, rows: int) -> list[Panel
 
     `fields` are its arrays by the paths of their fields.
     """
-    kinds = {field: _kind(field, x, rows) for field, x in fields.items()}
+    kinds = _kinds(fields, rows)
     of = {kind: [field for field, k in kinds.items() if k == kind] for kind in set(kinds.values())}
-    found = [_image(field, fields[field][:many]) for field in of.get("image", ())]
-    words, images = of.get("words", []), list(found)  # a mask lies over no other mask
+    images = [_image(field, fields[field][:many]) for field in of.get("image", ())]
+    words, alone, lies = of.get("words", []), list[Panel](), list[tuple[Over, list[str]]]()
     for kind in ("mask", "boxes", "points"):
         for field in of.get(kind, ()):
             over = Over(kind, field, fields[field][:many])
-            index = _under(over, images)
-            if index is not None:
-                found[index] = found[index]._replace(over=(*found[index].over, over))
+            if under := _under(over, images):
+                lies.append((over, under))
             elif kind == "mask":
-                found.append(_alone(over))
+                alone.append(_alone(over))
             else:
                 words = [*words, field]
-    found += [_lines(field, fields[field][:many]) for field in of.get("lines", ())]
+    found = [
+        panel._replace(over=tuple(over for over, under in lies if panel.field in under))
+        for panel in images
+    ]
+    found += [*alone, *(_lines(field, fields[field][:many]) for field in of.get("lines", ()))]
     if words := sorted(words, key=_naturally):
         said = [[_said(field, fields[field], row, rows) for field in words] for row in range(many)]
         found.append(Panel("words", "", "", np.empty(0), said))
     return found
+
+
+def lying(found: Sequence[Panel]) -> list[str]:
+    """What lies over which images: `mask i32[8,8] over image`."""
+    under: dict[str, list[str]] = {}
+    for panel in found:
+        for over in panel.over:
+            told = f"{over.field} {array_text(str(over.arrays.dtype), over.arrays.shape[1:])}"
+            under.setdefault(told, []).extend(
+                [panel.field or "value"] * (panel.field != over.field)
+            )
+    return [f"{told} over {', '.join(names)}" for told, names in under.items() if names]
 
 
 def _naturally(field: str) -> list[tuple[int, str]]:
@@ -103,13 +119,41 @@ def _kind(field: str, x: np.ndarray, rows: int) -> Kind:
     return "image" if len(shape) in (2, 3, 4) and max(shape) > 1 else "words"
 
 
-def _under(over: Over, images: Sequence[Panel]) -> int | None:
-    # The image that it lies over: for a mask, the first of its size.
-    for index, panel in enumerate(images):
-        sized = panel.arrays.shape[1:3] == over.arrays.shape[1:3]
-        if panel.kind == "image" and (sized or over.kind != "mask"):
-            return index
-    return None
+def _kinds(fields: Mapping[str, np.ndarray], rows: int) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {field: _kind(field, x, rows) for field, x in fields.items()}
+    coloured = {
+        fields[field].shape[1:3]
+        for field, kind in kinds.items()
+        if kind == "image" and fields[field].shape[3:] == (3,)
+    }
+    for field in [field for field, kind in kinds.items() if kind == "image"]:
+        x = fields[field]
+        flat = x.ndim == 3 or x.shape[3:] == (1,)
+        if x.dtype == np.uint8 and flat and x.shape[1:3] in coloured and _is_labels(x):
+            kinds[field] = "mask"
+    return kinds
+
+
+def _is_labels(x: np.ndarray) -> bool:
+    # Beside a picture in colours: no grey one is as dark as this, and 255 is what is not looked at.
+    return bool(((x < _LABELS) | (x == 255)).all())
+
+
+def _under(over: Over, images: Sequence[Panel]) -> list[str]:
+    # `image`, of the same part of the record if there are several, or all images of its size.
+    fit = [panel.field for panel in images if _fits(over, panel)]
+    may = fit if over.kind == "mask" else [panel.field for panel in images]
+    named = [field for field in may if field.rpartition("/")[2].lower() == "image"]
+    own = f"{over.field.rpartition('/')[0]}/image".lstrip("/")
+    return [own] if own in named else named or fit or may
+
+
+def _fits(over: Over, panel: Panel) -> bool:
+    height, width = panel.arrays.shape[1:3]
+    if over.kind == "mask":
+        return over.arrays.shape[1:3] == (height, width)
+    ends = over.arrays.reshape(-1, 2)
+    return bool((ends[np.isfinite(ends).all(1)] <= (width, height)).all())
 
 
 def _image(field: str, x: np.ndarray) -> Panel:

@@ -4,7 +4,10 @@ It is matplotlib's own, without pyplot, in which figures stay open. What is draw
 """
 
 import io
+import warnings
+from typing import cast
 
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -15,6 +18,12 @@ class Sheet(Figure):
     def __init__(self, width: float, height: float, dpi: float):
         super().__init__(figsize=(width, height), dpi=dpi, facecolor="white")
         FigureCanvasAgg(self)
+
+    def draw(self, renderer: object) -> None:
+        with warnings.catch_warnings():
+            # Of each letter, with each drawing: it is told once for all of them.
+            warnings.filterwarnings("ignore", r"Glyph .* missing from")
+            super().draw(cast(RendererBase, renderer))
 
     def _repr_png_(self) -> bytes:
         written = io.BytesIO()

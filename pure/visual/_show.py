@@ -7,7 +7,9 @@ decided in `_panels`; where the arrays come from is not known here.
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from unicodedata import east_asian_width
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
-from .._text import listed, of_type, path_text, valued
+from .._text import of_type, path_text, valued
 from ..host._engines import engine
-from ._panels import Panel, panels
+from ._file import check_file, written
+from ._panels import Panel, lying, panels
 
 if TYPE_CHECKING:  # which is imported when it is used
     from matplotlib.axes import Axes
@@ -77,11 +80,14 @@ def show(
     - `title`: a line above the sheet.
     - `path`: where to save it, as .png, .svg or .pdf.
 
-    A field of 1 or 3 channels is an image; integers of its height and width, or what is named a
-    mask, lie over it, and so do `boxes` (x0, y0, x1, y1) and `keypoints` (x, y); waves and series
-    are lines, all else is written out. What is drawn otherwise than it is, floats beyond 0 … 1
-    say, is told in the title of its column. **Errors:** ImportError without matplotlib; ValueError
-    for no records or more than 128, and for another suffix.
+    A field of 1 or 3 channels is an image. Integers of its height and width, or what is named a
+    mask, lie over the field `image`, or over all images of their size where none is named so, and
+    so do `boxes` (x0, y0, x1, y1), but for those of area 0, and `keypoints` (x, y). Waves and
+    series are lines, all else is written out. What lies over what, and what is drawn otherwise than
+    it is, floats beyond 0 … 1 say, is told in the title of its column.
+
+    **Errors:** ImportError without matplotlib; ValueError for no records or more than 128, and for
+    another suffix; OSError for a path that cannot be written.
     """
     check_sheet(n, path)
     if not isinstance(nodes, Mapping) or not nodes:
@@ -92,6 +98,7 @@ def show(
     for name, batch in nodes.items():
         _check_column(name, batch)
     engine("matplotlib", "matplotlib", "show", "show")
+    from ._letters import lettered
     from ._sheet import Sheet
 
     arrays = {name: _fields(tree) for name, tree in nodes.items()}
@@ -121,13 +128,15 @@ def show(
         y = top + head + index * (row + _GAP)
         _text(sheet, _MARGIN, y, "record", size=6.5, color="0.4")
         _text(sheet, _MARGIN, y + _LINE, name, size=8)
+    lettered(sheet.texts)
     if path is not None:
-        sheet.savefig(os.fspath(path), dpi=min(150.0, _MOST_PIXELS / max(width, height)))
+        with written(Path(path)):
+            sheet.savefig(path, dpi=min(150.0, _MOST_PIXELS / max(width, height)))
     return sheet
 
 
 def check_sheet(n: object, path: object) -> None:
-    """Refuse what is no number of records, and no path. **Errors:** TypeError, ValueError."""
+    """Refuse what is no number of records, and no path. **Errors:** those of `show` for them."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(valued("n", n, "an int, the number of records."))
     if n < 1:
@@ -136,14 +145,8 @@ def check_sheet(n: object, path: object) -> None:
         raise ValueError(
             f"n is {n}; expected at most {_MOST_RECORDS}, the records that a sheet has room for."
         )
-    if path is None:
-        return
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(valued("path", path, 'a path: write "records.png".'))
-    if os.path.splitext(os.fspath(path))[1].lower() not in _SUFFIXES:
-        raise ValueError(
-            f"path is {os.fspath(path)!r}; expected one that ends in {listed(_SUFFIXES)}."
-        )
+    if path is not None:
+        check_file(path, _SUFFIXES, "records.png")
 
 
 def _check_column(name: object, batch: PyTree) -> None:
@@ -188,21 +191,17 @@ def _column(name: str, fields: Mapping[str, np.ndarray], many: int, rows: int) -
     words: list[list[str]] = [[] for _ in range(many)]
     for panel in found:
         words = _broken(panel.words, letters) if panel.words else words
-    notes = [
-        line
-        for panel in found
-        if panel.told
-        for line in textwrap.wrap(f"{panel.field or 'value'} {panel.told}", letters)
-    ]
+    told = [f"{panel.field or 'value'} {panel.told}" for panel in found if panel.told]
+    notes = [line for text in [*told, *lying(found)] for line in _wrapped(text, letters)]
     parts = name.replace("_", "_ ").replace("/", "/ ")  # where a name may be broken
-    head = textwrap.wrap(parts, int(width / 0.09)) or [""]
+    head = _wrapped(parts, int(width / 0.09)) or [""]
     head = [line.replace("_ ", "_").replace("/ ", "/") for line in head]
     return _Column(name, found, width, words, head, notes)
 
 
 def _broken(said: Sequence[Sequence[str]], letters: int) -> list[list[str]]:
     """What is said of each record, a text a field, in lines: short ones in columns."""
-    widths = [max(map(len, texts)) for texts in zip(*said, strict=True)]
+    widths = [max(map(_across, texts)) for texts in zip(*said, strict=True)]
     short = [place for place, width in enumerate(widths) if 2 * width + 3 <= letters]
     across = 1
     if len(short) > 3:
@@ -215,12 +214,23 @@ def _broken(said: Sequence[Sequence[str]], letters: int) -> list[list[str]]:
         lines = ["   ".join(cells[row::down]).rstrip() for row in range(down)]
         for place, text in enumerate(texts):
             if place not in short:
-                lines += textwrap.wrap(text, letters, subsequent_indent="  ")
+                lines += _wrapped(text, letters, indent="  ")
         if len(lines) > _MOST_WORDS:
             more = f"… {len(lines) - _MOST_WORDS + 1} more lines"
             lines = [*lines[: _MOST_WORDS - 1], more]
         found.append(lines)
     return found
+
+
+def _wrapped(text: str, letters: int, indent: str = "") -> list[str]:
+    if _across(text) > len(text):
+        letters //= 2
+    return textwrap.wrap(text, letters, subsequent_indent=indent)
+
+
+def _across(text: str) -> int:
+    # Letters of Chinese, Japanese and Korean are as wide as two.
+    return sum(2 if east_asian_width(x) in "WF" else 1 for x in text)
 
 
 def _text(sheet: Figure, x: float, y: float, text: str, **style: Style) -> None:

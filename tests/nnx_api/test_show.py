@@ -12,7 +12,7 @@ import pytest
 import dagrax.pure as dp
 from dagrax.nnx_api import HostSource, Pipeline
 from dagrax.pure import host, visual
-from dagrax.pure.visual._panels import panels
+from dagrax.pure.visual._panels import lying, panels
 from tests.nnx_zoo import linear
 from tests.zoo import Batch
 
@@ -39,6 +39,7 @@ SHEETS: dict[str, dict[str, Any]] = {
     },
     "words": {"source": {f"column_{i}": 10.0**i * RNG.random(N) for i in range(20)}},
     "tokens": {"source": {"tokens": np.arange(N * 200).reshape(N, 200)}, "one": np.arange(N)},
+    "scripts": {"源のデータ" * 6: {"画像の大きさ" * 4: IMAGE, "数字": IMAGE[:, :6, 0, 0]}},
     "unlike": {"source": IMAGE, "pooled": {"rows": np.ones((7, 2)), "mean": np.float32(1)}},
 }
 
@@ -53,6 +54,7 @@ def boxes_of(sheet: Any) -> tuple[Any, list[tuple[str, Any]]]:
     return sheet.bbox, [*words, *pictures]
 
 
+@pytest.mark.filterwarnings("ignore:(No installed font|Glyph)")
 @pytest.mark.parametrize("name", SHEETS)
 def test_nothing_overlaps_and_nothing_is_cut_off(name: str) -> None:
     sheet = visual.show(SHEETS[name], records=[5, 70, 2**40], title="three records of epoch 0")
@@ -68,6 +70,19 @@ def test_nothing_overlaps_and_nothing_is_cut_off(name: str) -> None:
         if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2.5
     ]
     assert (outside, over) == ([], [])
+
+
+def test_letters_that_no_font_has_are_told_once(tmp_path: Path) -> None:
+    name = "".join(map(chr, range(0xF0000, 0xF000A)))  # of private use
+    with pytest.warns(UserWarning, match="No installed font") as told:
+        sheet: Any = visual.show({name: np.ones(2), "ä": np.ones(2)}, path=tmp_path / "sheet.pdf")
+        sheet.savefig(tmp_path / "sheet.png")
+    marks = ", ".join(f"`{letter}`" for letter in name[:8])
+    assert [str(one.message) for one in told] == [
+        f"No installed font has the letters {marks} and 2 more, which are drawn as boxes; "
+        "install one that has them, such as Noto Sans (apt-get install fonts-noto-cjk for Chinese, "
+        "Japanese and Korean)."
+    ]
 
 
 def kinds(**fields: np.ndarray) -> dict[str, str]:
@@ -92,6 +107,72 @@ def test_a_field_is_taken_for_what_it_is() -> None:
         {"image": pixels, "seg": np.zeros((2, 8, 9), int), "bboxes": np.zeros((2, 5, 4))}, 2, 2
     )
     assert [(x.field, [y.field for y in x.over]) for x in found] == [("image", ["seg", "bboxes"])]
+
+
+COLOURS, GREY = np.zeros((2, 8, 9, 3), np.float32), np.zeros((2, 8, 9), np.float32)
+LABELS, BOXES = np.zeros((2, 8, 9), np.int32), np.full((2, 1, 4), 5, np.float32)
+OVER: dict[str, tuple[dict[str, np.ndarray], list[str]]] = {
+    "image, not what comes before it by the alphabet": (
+        {"aux": COLOURS, "boxes": BOXES, "image": COLOURS, "mask": LABELS},
+        ["mask i32[8,9] over image", "boxes f32[1,4] over image"],
+    ),
+    "image, not one of more channels": (
+        {"bands": np.repeat(COLOURS, 2, axis=3), "image": COLOURS, "keypoints": BOXES[..., :2]},
+        ["keypoints f32[1,2] over image"],
+    ),
+    "image, although points lie outside of it": (
+        {"aux": np.zeros((2, 64, 64, 3)), "image": COLOURS, "keypoints": 6 * BOXES[..., :2]},
+        ["keypoints f32[1,2] over image"],
+    ),
+    "all of its size, where none is named image": (
+        {
+            "depth": GREY,
+            "rgb": COLOURS,
+            "thumb": COLOURS[:, ::2, ::2],
+            "mask": LABELS,
+            "box": BOXES,
+        },
+        ["mask i32[8,9] over depth, rgb", "box f32[1,4] over depth, rgb"],
+    ),
+    "the only one, wherever the boxes are": (
+        {"rgb": COLOURS, "boxes": 9 * BOXES},
+        ["boxes f32[1,4] over rgb"],
+    ),
+    "the image of the same part of a record": (
+        {"a/image": COLOURS, "a/mask": LABELS, "b/image": COLOURS, "b/mask": LABELS},
+        ["a/mask i32[8,9] over a/image", "b/mask i32[8,9] over b/image"],
+    ),
+    "another of its size, where image has another": (
+        {"image": COLOURS[:, ::2], "large": COLOURS, "mask": LABELS},
+        ["mask i32[8,9] over large"],
+    ),
+    "none of its size": ({"image": COLOURS[:, ::2], "mask": LABELS}, []),
+    "an image without a name": ({"": COLOURS, "mask": LABELS}, ["mask i32[8,9] over value"]),
+    "image, of small whole numbers": (
+        {"image": COLOURS, "classes": np.full((2, 8, 9, 1), 255, np.uint8)},
+        ["classes u8[8,9,1] over image"],
+    ),
+    "none, for a grey photograph": (
+        {"image": COLOURS, "grey": np.full((2, 8, 9), 32, np.uint8)},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVER)
+def test_what_lies_over_an_image_lies_over(name: str) -> None:
+    fields, expected = OVER[name]
+    assert lying(panels(fields, 2, 2)) == expected
+
+
+def test_what_lies_over_an_image_is_told_though_there_is_nothing_of_it_to_see() -> None:
+    gone = {"boxes": np.array([[[0, 2, 0, 14]]] * N), "mask": np.zeros((N, 12, 16), int)}
+    sheet: Any = visual.show({"source": boxed(**gone)}, 1)
+    assert "mask i64[12,16] over image" in said(sheet)
+    assert [line.get_linestyle() for line in sheet.axes[0].lines] == [
+        "None",
+        "None",
+    ]  # points alone
 
 
 def test_what_is_drawn_otherwise_than_it_is_is_told() -> None:
@@ -178,7 +259,7 @@ def test_a_source_that_is_read_on_the_host_is_shown_and_read_on(tmp_path: Path) 
         (
             {"path": "sheet.gif"},
             ValueError,
-            "path is 'sheet.gif'; expected one that ends in `.png`, `.svg`, `.pdf`.",
+            "path is 'sheet.gif', whose suffix is '.gif'; expected a file of .png, .svg or .pdf.",
         ),
         (
             {"nodes": ["halve"]},
