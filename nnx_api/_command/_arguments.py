@@ -5,8 +5,10 @@ Neither modules nor pipelines are known here.
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
+
+from dagrax.pure import internal
 
 _HELP = """\
 Look at a pipeline, or try it, from the command line. TARGET is where it is
@@ -116,16 +118,18 @@ def _natural(text: str) -> int:
 
 
 def _drawing(text: str) -> str:
-    return _file(text, ".svg", ".png", ".dot", ".mmd")
+    return _checked(text, lambda: internal.check_drawing(text, "right"))
 
 
 def _sheet(text: str) -> str:
-    return _file(text, ".png", ".svg", ".pdf")
+    return _checked(text, lambda: internal.check_sheet(1, text))
 
 
-def _file(text: str, *suffixes: str) -> str:
-    if not text.endswith(suffixes):
-        raise argparse.ArgumentTypeError(f"{text!r} ends in none of {', '.join(suffixes)}")
+def _checked(text: str, check: Callable[[], None]) -> str:
+    try:
+        check()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 

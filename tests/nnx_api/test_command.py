@@ -2,6 +2,7 @@
 
 The page `command` tells the rest."""
 
+import errno
 import json
 import os
 import subprocess
@@ -27,6 +28,11 @@ class Own(type(pipeline)):
         super().__init__(source=made().source, batch_size=2)
 def fails():
     raise RuntimeError("of its own") from ValueError("the cause")
+def prints():
+    print("a word of the maker", flush=True)
+    return made()
+def interrupted():
+    raise KeyboardInterrupt
 """
 Capture = pytest.CaptureFixture[str]
 
@@ -146,11 +152,62 @@ def test_a_file_of_the_user_that_is_not_there_is_a_fault_of_the_code(
     assert "FileNotFoundError" in capsys.readouterr().err
 
 
-def test_a_path_that_is_a_folder_cannot_be_written(capsys: Capture, folder: Path) -> None:
-    (folder / "graph.mmd").mkdir()
+def test_a_file_that_cannot_be_written_in_the_end_is_no_fault_of_the_pipeline(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert main(["draw", "target:pipeline", "graph.mmd"]) == 2
-    told = "dagrax: `graph.mmd` cannot be written (is a directory); write to another.\n"
+    told = "`graph.mmd` cannot be written (no space left on device); write to another."
+    assert capsys.readouterr().err == f"dagrax: {told}\n"
+
+
+OUTPUTS = {
+    "is read no more": (errno.EPIPE, 141, ""),
+    "is full": (
+        errno.ENOSPC,
+        2,
+        "dagrax: the output cannot be written (no space left on device); write to another.\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("target", ["target:pipeline", "target:prints"])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_it_is_no_fault_of_the_pipeline_that_the_output(
+    output: str, target: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, code, told = OUTPUTS[output]
+
+    def flush() -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.stdout, "flush", flush)
+        assert main(["draw", target]) == code
     assert capsys.readouterr().err == told
+
+
+def test_behind_a_pipe_that_is_closed_it_ends_in_silence() -> None:
+    command = f"{sys.executable} -m dagrax.nnx_api --help | true; exit ${{PIPESTATUS[0]}}"
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=buffered)
+    assert (run.returncode, run.stderr) == (141, "")
+
+
+def test_what_is_interrupted_says_so_in_a_line(capsys: Capture) -> None:
+    assert main(["describe", "target:interrupted"]) == 130
+    assert capsys.readouterr().err == "dagrax: interrupted\n"
+    assert main(["describe", "target:interrupted", "--traceback"]) == 130
+    head, place, code, line = capsys.readouterr().err.splitlines()
+    assert (head[:9], code.strip(), line) == (
+        "Traceback",
+        "raise KeyboardInterrupt",
+        "dagrax: interrupted",
+    )
+    assert place.endswith(", in interrupted")
 
 
 def test_it_is_a_program() -> None:
