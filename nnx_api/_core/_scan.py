@@ -192,6 +192,10 @@ class _Way:
     Where a data set that is iterated over turns out to have another length, it goes on from there.
     """
 
+    count: int
+    place: tuple[int, int]
+    feed: internal.Feed
+
     def __init__(
         self, pipeline: PipelineCore[Any, Any], kept: Kept, parts: Parts, steps: Steps
     ) -> None:

@@ -73,16 +73,45 @@ def fetched(
     """
     filled = buffers(source, len(ids)) if out is None else out
     try:
-        given = source.fetch(ids, filled)
+        given = asked(source, ids, filled)
     except Exception as error:
         _reraise_located(_no_end(error), source, ids)
     _copy(source, given, filled, ids)
     return filled
 
 
+def asked(source: AbstractHostSource[Any], ids: Ids, *out: PyTree[np.ndarray]) -> PyTree:
+    """What `fetch` gives for ids, which it may not write to.
+
+    **Errors:** those of the source; ValueError where it writes to the ids.
+    """
+    lent = ids.view()
+    lent.flags.writeable = False
+    try:
+        return source.fetch(lent, *out)
+    except ValueError as error:
+        if "read-only" not in str(error) or not _is_written_to(source, ids, out):
+            raise
+        raise ValueError(
+            f"`{type(source).__name__}.fetch` writes to its `ids`, by which its records are told "
+            "apart; write to a copy: ids = ids.copy()."
+        ) from error
+
+
+def _is_written_to(
+    source: AbstractHostSource[Any], ids: Ids, out: tuple[PyTree[np.ndarray], ...]
+) -> bool:
+    # Then it does not fail with ids of its own, or fails otherwise.
+    try:
+        source.fetch(ids.copy(), *out)
+    except Exception as error:
+        return "read-only" not in str(error)
+    return True
+
+
 def _reraise_located(error: BaseException, source: AbstractHostSource[Any], ids: Ids) -> NoReturn:
     # The record is found by halves, if the source did not say which it was.
-    if is_named(error):
+    if is_named(error) or "writes to its `ids`" in str(error):
         raise error
     where = ids
     while len(where) > 1:
@@ -99,7 +128,7 @@ def _reraise_located(error: BaseException, source: AbstractHostSource[Any], ids:
 
 def _fails(source: AbstractHostSource[Any], ids: Ids) -> bool:
     try:
-        source.fetch(ids, buffers(source, len(ids)))
+        asked(source, ids, buffers(source, len(ids)))
     except Exception:
         return True
     return False

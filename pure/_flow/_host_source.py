@@ -49,7 +49,8 @@ class AbstractHostSource(abc.ABC, Generic[Batch]):
     def fetch(self, ids: Ids, out: Batch | None = None) -> Batch:
         """The records of these ids, stacked along a leading axis: a pytree of NumPy arrays.
 
-        `ids` are int64, of shape `(n,)`, in any order and with repeats, all below `size`. `out` is
+        `ids` are int64, of shape `(n,)`, in any order and with repeats, all below `size`, and not
+        to be written to. `out` is
         a batch of such arrays to fill, if there is one; a source may as well return arrays of its
         own, which are copied. What it raises reaches the caller, and the record is named.
         """

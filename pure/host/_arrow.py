@@ -19,6 +19,7 @@ from .._text import listed, of_type, path_text
 from ._arrow_column import Column, is_struct
 from ._engines import engine
 from ._mends import mend_of_frame
+from ._unchanged import Files
 
 _ENDS = (".parquet", ".arrow", ".feather")
 
@@ -37,13 +38,15 @@ class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
     memory is written once as Arrow, `datasets.load_dataset("parquet", …)` does it. uint8 stays
     uint8; lists must have one length in all records; 64-bit numbers become 32-bit ones.
 
-    **Errors:** TypeError for another kind of data set, and for columns that hold no numbers, such
-    as strings: leave them out; FileNotFoundError; ValueError for no records or no columns, and, by
-    record, for nulls and for lists of different length.
+    **Errors:** TypeError for another kind of data set, for one with a transform, and for columns
+    that hold no numbers, such as strings: leave them out; FileNotFoundError; OSError for a file
+    that was written since; ValueError for no records or no columns, and, by record, for nulls and
+    for lists of different length.
     """
 
     def __init__(self, dataset: object):
         table, self._places = _opened(dataset)
+        self._files = _mapped_by(dataset)
         self.size = len(table) if self._places is None else len(self._places)
         if not self.size:
             raise ValueError("dataset holds no records; expected at least one.")
@@ -67,6 +70,7 @@ class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
         """The records of these ids. **Errors:** IndexError for one outside; those of the class."""
         ids = checked_ids(ids, self.size)
         places = ids if self._places is None else self._places[ids]
+        self._files.check()
 
         def read(path: tuple[Any, ...], column: Column) -> np.ndarray:
             rows = column.rows(places)
@@ -106,6 +110,17 @@ def _opened(dataset: Any) -> tuple[Any, np.ndarray | None]:
     raise TypeError(of_type("dataset", dataset, _expected(dataset, names)))
 
 
+def _mapped_by(dataset: Any) -> Files:
+    # Those that are known; what mapped a table of the user's own is not.
+    if isinstance(dataset, str | os.PathLike):
+        dataset = [dataset]
+    if isinstance(dataset, list | tuple):
+        return Files([Path(x) for x in dataset if Path(x).suffix != ".parquet"])
+    cached = getattr(dataset, "cache_files", ())  # which the library replaces, and never writes to
+    paths = [Path(x["filename"]) for x in cached]
+    return Files([x for x in paths if x.is_file()], may_be_replaced=True)
+
+
 def _expected(dataset: object, names: set[tuple[str, str]]) -> str:
     if isinstance(dataset, Mapping) and dataset:
         return f"one data set: write dataset[{next(iter(dataset))!r}]."
@@ -117,6 +132,7 @@ def _expected(dataset: object, names: set[tuple[str, str]]) -> str:
 
 
 def _of_hugging_face(dataset: Any) -> tuple[Any, np.ndarray | None]:
+    _check_format(dataset.format)
     table = getattr(dataset.data, "table", dataset.data)
     table = table.select([name for name in table.column_names if name in dataset.column_names])
     if (columns := dataset.format["columns"]) is not None:
@@ -126,8 +142,26 @@ def _of_hugging_face(dataset: Any) -> tuple[Any, np.ndarray | None]:
     return table, dataset._indices.column(0).to_numpy().astype(np.int64)
 
 
+def _check_format(form: Mapping[str, Any]) -> None:
+    # The columns are read as they are stored.
+    if form["type"] == "custom":
+        own = form["format_kwargs"].get("transform")
+        raise TypeError(
+            f"dataset has the transform {getattr(own, '__qualname__', own)!r}, which its columns "
+            "do not know; to read it record by record write host.RandomAccessSource(dataset), to "
+            "read its columns dataset.with_format(None)."
+        )
+    if (dtype := form["format_kwargs"].get("dtype")) is not None:
+        raise TypeError(
+            f"dataset has the format {form['type']!r} with dtype {dtype}, but its columns are read "
+            "as they are stored; cast them: dataset.with_format(None).cast_column(…)."
+        )
+
+
 def _of_file(given: str | os.PathLike[str]) -> Any:
     path = Path(given)
+    if not os.fspath(given):
+        raise ValueError("The path is empty; expected a file of Arrow or Parquet.")
     if path.is_dir():
         raise ValueError(
             f"{path} is a folder; pass its files: "

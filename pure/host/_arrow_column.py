@@ -35,13 +35,19 @@ class Column:
         first = self._view(0)
         self._shape, self.dtype = first.shape[1:], first.dtype
         check_numeric(told, first.dtype)
-        self.spec = jax.ShapeDtypeStruct(self._shape, self.dtype)
+        self._turned = _turned(kind)
+        shape = tuple(self._shape[axis] for axis in self._turned) if self._turned else self._shape
+        self.spec = jax.ShapeDtypeStruct(shape, self.dtype)
 
     def rows(self, places: Ids) -> np.ndarray:
         """The records at these places, in any order and with repeats."""
+        rows = self._rows(places)
+        return rows.transpose(0, *(1 + x for x in self._turned)) if self._turned else rows
+
+    def _rows(self, places: Ids) -> np.ndarray:
         if len(self._chunks) == 1:
             return np.take(self._view(0), places, axis=0, mode="clip")
-        rows = np.empty((len(places), *self.spec.shape), self.dtype)
+        rows = np.empty((len(places), *(self._shape or ())), self.dtype)
         which = np.searchsorted(self._starts, places, side="right") - 1
         order = np.argsort(which, kind="stable")
         ends = np.flatnonzero(np.diff(which[order], append=-1)) + 1
@@ -81,16 +87,44 @@ def is_struct(kind: Any) -> bool:
 
 def _base(kind: Any) -> str:
     # By its name: the library is not imported here.
-    kind = getattr(kind, "storage_type", kind)
     return str(kind).partition("<")[0].partition("[")[0]
+
+
+def _extension(kind: Any) -> str | None:
+    # Of those whose numbers are known to be what is stored; None for a type of Arrow's own.
+    if not hasattr(kind, "storage_type"):
+        return None
+    is_array = type(kind).__module__.partition(".")[0] == "datasets"
+    return "array" if is_array else str(kind.extension_name)
+
+
+def _turned(kind: Any) -> tuple[int, ...]:
+    # A tensor may be stored with its axes in another order.
+    axes = kind.permutation if _extension(kind) == _TENSOR else None
+    return () if axes is None or [*axes] == sorted(axes) else tuple(axes)
 
 
 def _check_kind(told: str, kind: Any) -> None:
     inner = kind
-    while hasattr(inner, "storage_type") or hasattr(inner, "value_type"):
-        if _base(inner) == "dictionary":
+    while True:
+        extension = _extension(inner)
+        if extension is not None and extension not in _EXTENSIONS:
+            raise TypeError(
+                f"{told} is of the extension type {extension} over {inner.storage_type}, which is "
+                "not known here. Cast it to what its numbers mean, or leave it out: "
+                "table.drop_columns([…]), dataset.remove_columns([…])."
+            )
+        if inner is not kind and _turned(inner):
+            raise TypeError(
+                f"{told} has tensors in lists, stored with the permutation "
+                f"{[*inner.permutation]} of their axes; store them without one."
+            )
+        if extension is not None:
+            inner = inner.storage_type
+        elif _base(inner) in _LISTS:
+            inner = inner.value_type
+        else:
             break
-        inner = inner.storage_type if hasattr(inner, "storage_type") else inner.value_type
     if _base(inner) not in _NUMBERS:
         raise TypeError(
             f"{told} is of Arrow type {kind}; expected numbers, booleans, or lists of them of one "
@@ -101,11 +135,19 @@ def _check_kind(told: str, kind: Any) -> None:
 
 _INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _NUMBERS = frozenset(("bool", "halffloat", "float", "double", *_INTEGERS))
+_LISTS = frozenset(("list", "large_list", "fixed_size_list"))
+_TENSOR, _FLAGS = "arrow.fixed_shape_tensor", "arrow.bool8"
+_EXTENSIONS = frozenset((_TENSOR, _FLAGS, "array"))
 
 
 def _numbers(told: str, chunk: Any, owners: Int64[np.ndarray, " n"]) -> np.ndarray:
     """A chunk as an array of one row for each value; `owners` are the records that they are of."""
-    chunk = getattr(chunk, "storage", chunk)
+    if (extension := _extension(chunk.type)) is not None:
+        stored = _numbers(told, chunk.storage, owners)
+        if extension == _FLAGS:
+            return stored != 0
+        shape = chunk.type.shape if extension == _TENSOR else stored.shape[1:]
+        return stored.reshape(len(stored), *shape)
     if chunk.null_count:
         first = np.flatnonzero(chunk.is_null().to_numpy(zero_copy_only=False))[0]
         error = ValueError(f"{told} has a null; fill it: pyarrow.compute.fill_null(column, 0).")

@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -26,8 +26,13 @@ from ._judged import DIGESTS, FORMAT, Refusal, check_places, converted, judged, 
 from ._resumable import Resumable, Whole
 
 _Answer = TypeVar("_Answer")
+_Given = TypeVar("_Given")
 Specs: TypeAlias = Mapping[str, jax.ShapeDtypeStruct]
-_TAKEN = ("pipeline", DIGESTS)
+_TAKEN = ("step", "pipeline", DIGESTS)
+_CLOSED = (
+    "The Checkpoints were closed, by close() or at the end of their `with`, and save no more; make "
+    "others, or save inside of the `with`."
+)
 
 
 class Checkpoints:
@@ -65,31 +70,37 @@ class Checkpoints:
         self._refused: frozenset[int] = frozenset()
         self._is_ours = False  # whether the folder was found to be of this run
         self._is_foreign = False  # whether nothing in it could be restored
+        self._is_closed = False
         self._lock = threading.RLock()  # two threads that save wait for each other
 
-    def save(self, step: int, pipeline: Resumable, **state: PyTree) -> None:
+    def save(
+        self, step: int | None = None, pipeline: Resumable | None = None, /, **state: PyTree
+    ) -> None:
         """Write a checkpoint of the pipeline and of what stands beside it, under a step.
 
         - `step`: a number above those that are saved already.
         - `pipeline`: a Pipeline of `dagrax.nnx_api`; for the core, a `host.Place`.
         - `state`: modules and optimizers of nnx, and other pipelines; dicts and lists of arrays, of
-          modules, of pytrees. None is called `step` or `pipeline`.
+          modules, of pytrees. None is called `step`, `pipeline` or `digests`.
 
         **Errors:** TypeError for what cannot be set again; ValueError for a step that is saved or
         lies behind, and for a folder with another run's; OSError, here or at the next call, for
         what could not be written: what was saved before stays.
         """
+        step, pipeline = _given("step", step, state), _given("pipeline", pipeline, state)
         if isinstance(step, bool) or not isinstance(step, int | np.integer):
             raise TypeError(valued("step", step, "an int."))
         if step < 0:
             raise ValueError(f"step is {step}; expected at least 0.")
         with self._lock:
+            if self._is_closed:
+                raise RuntimeError(_CLOSED)
             whole = _whole(pipeline, state)
             self._check_ours(whole)
             self._check_step(int(step))
             self._folder.save(int(step), *_sealed(whole))
 
-    def restore(self, pipeline: Resumable, **state: PyTree) -> int | None:
+    def restore(self, pipeline: Resumable | None = None, /, **state: PyTree) -> int | None:
         """Set pipeline and state to the newest checkpoint that is whole and theirs: its step.
 
         None where there is none yet. One that is damaged or belongs to another run is passed over,
@@ -100,6 +111,7 @@ class Checkpoints:
         **Errors:** ValueError where none can be restored, with the reason of each; TypeError for
         what cannot be set. Nothing is set then.
         """
+        pipeline = _given("pipeline", pipeline, state)
         with self._lock:
             return self._restore(_whole(pipeline, state))
 
@@ -133,8 +145,10 @@ class Checkpoints:
             self._folder.wait()
 
     def close(self) -> None:
-        """Wait, and end the threads that write; a `with` does so. **Errors:** those of `wait`."""
+        """Wait, and end the threads that write; a `with` does so. After that nothing is saved any
+        more, and what is there can be restored. **Errors:** those of `wait`."""
         with self._lock:
+            self._is_closed = True
             self._folder.close()
 
     def __enter__(self) -> "Checkpoints":
@@ -229,6 +243,16 @@ def _by_all(ask: Callable[[], _Answer]) -> _Answer:
     if why:
         raise Refusal(why)
     return answers[0]
+
+
+def _given(name: str, value: _Given | None, state: dict[str, Any]) -> _Given | None:
+    # By its place, or by its name, as state is given.
+    if value is None:
+        found: _Given | None = state.pop(name, None)
+        return found
+    if name in state:
+        raise ValueError(f"No state can be called `{name}`; give it another name.")
+    return value
 
 
 def _whole(pipeline: object, state: Mapping[str, PyTree]) -> Whole:

@@ -18,6 +18,7 @@ from .._flow._numbers import check_numeric, check_unmasked
 from .._text import of_type
 from ._engines import engine
 from ._shard import Header, Shard
+from ._unchanged import seen
 
 _CACHE = 2**26  # bytes of chunks that were unpacked
 
@@ -50,8 +51,10 @@ class Mapped(AbstractColumn):
     def __init__(self, array: Any):
         super().__init__(array)
         shape = (self.size, *self.shape)
-        header = Header(shape, self.dtype, int(array.id.get_offset()))
-        self._shard = Shard(Path(array.file.filename), header)
+        path, start = Path(array.file.filename), int(array.id.get_offset())
+        if array.file.mode != "r":
+            array.file.flush()  # or what the library still holds would not be read
+        self._shard = Shard(path, Header(shape, self.dtype, start, seen(path)))
 
     def rows(self, places: Ids) -> np.ndarray:
         rows = np.empty((len(places), *self.shape), self.dtype)

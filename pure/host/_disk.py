@@ -29,17 +29,17 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
 
     `DiskSource("images.npy")` has single arrays as records; `DiskSource({"image": "images.npy",
     "label": "labels"})` dicts of fields. A folder stands for its `.npy` files, one behind the
-    other, in the order of the numbers in their names: `part-9.npy` comes before `part-10.npy`.
-    They may have different lengths, and another field may be cut at other places, as long as all
-    fields have as many records.
+    other, in the order of the numbers in their names: `part-9.npy` comes before `part-10.npy`;
+    names that start with a dot are no shards. They may have different lengths, and another field
+    may be cut at other places, as long as all fields have as many records.
 
     Nothing is read when it is made but the headers. Files are mapped, and only what is asked for is
     read; 64-bit numbers become 32-bit ones, as in memory. Do not write to files that are in use:
-    one that has shrunk is an error.
+    one that has changed is an error.
 
     **Errors:** TypeError for what is no path; FileNotFoundError; ValueError for a folder without
-    such files, a file that is none or is cut short, shards that differ in shape or dtype, and
-    fields that differ in their number of records. Each names the file.
+    such files, or with others beside them, a file that is none or is cut short, shards that differ
+    in shape or dtype, and fields that differ in their number of records. Each names the file.
     """
 
     def __init__(self, files: Files):
@@ -63,7 +63,7 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids. **Errors:** IndexError for one outside; OSError for a file that
-        has shrunk or cannot be read; ValueError for numbers that 32 bits do not hold."""
+        was written since or cannot be read; ValueError for numbers that 32 bits do not hold."""
         ids = checked_ids(ids, self.size)
         given: dict[str, np.ndarray] = {}
         if out is not None:
@@ -147,19 +147,42 @@ def _shards(told: str, given: object) -> Sequence[Path]:
     if not isinstance(given, str | os.PathLike):
         expected = "the path of a .npy file, or of a folder of them."
         raise TypeError(of_type(told, given, expected))
+    if not os.fspath(given):
+        raise ValueError(f"{told}: the path is empty; expected a .npy file or a folder.")
     path = Path(given)
     if not path.exists():
         raise FileNotFoundError(f"{told}: there is no {path}; expected a .npy file or a folder.")
     if not path.is_dir():
-        return [path]
-    found = sorted(path.glob("*.npy"), key=lambda x: _by_numbers(x.name))
-    if not found:
-        others = sorted(x.name for x in path.iterdir())[:3]
+        return [_regular(told, path)]
+    there = [x for x in path.iterdir() if not x.name.startswith(".")]
+    found = [x for x in there if x.suffix == ".npy" and not x.is_dir()]
+    if found:
+        _check_all(told, path, [x for x in there if x not in {*found}])
+        return [_regular(told, x) for x in sorted(found, key=lambda x: _by_numbers(x.name))]
+    others = sorted(x.name for x in there)[:3]
+    raise ValueError(
+        f"{told}: the folder {path} has no .npy files, but {listed(others)}; expected shards "
+        "that np.save wrote."
+    )
+
+
+def _regular(told: str, path: Path) -> Path:
+    # To open a pipe is to wait for who writes to it.
+    if not path.is_file():
+        raise ValueError(f"{told}: {path} is no regular file; expected a .npy file or a folder.")
+    return path
+
+
+def _check_all(told: str, folder: Path, others: Sequence[Path]) -> None:
+    # What a folder holds beside its shards may be shards that were meant.
+    inner = [x for x in others if x.is_dir() and any(x.glob("[!.]*.np[yz]"))]
+    files = [x for x in others if not x.is_dir() and x.suffix.lower() in (".npy", ".npz")]
+    if inner or files:
+        names = sorted(f"{x.name}/" for x in inner) + sorted(x.name for x in files)
         raise ValueError(
-            f"{told}: the folder {path} has no .npy files, but {listed(others)}; expected shards "
-            "that np.save wrote."
+            f"{told}: the folder {folder} has .npy files, and beside them {listed(names[:3])}, "
+            "which would be left out; keep only the shards in it, all as .npy files."
         )
-    return found
 
 
 def _by_numbers(name: str) -> tuple[tuple[str, int], ...]:

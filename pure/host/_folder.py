@@ -24,11 +24,13 @@ from .._text import listed
 from ._arrays import Saved, template
 from ._claim import Claim, Taken
 from ._engines import engine
+from ._hush import Hush
 
 _Read = TypeVar("_Read")
 _ARRAYS, _ABOUT = "arrays", "about"
 _REMOTE = ("gs", "s3", "az", "hf")  # those that Orbax's paths know
 _SPARE = 2**16  # bytes for what is written beside the arrays
+_REFUSALS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 
 
 class Unreadable(Exception):
@@ -57,7 +59,8 @@ class Folder:
         if self._is_remote:
             _check_remote(path, needed)
         self.path = path if self._is_remote else os.path.abspath(path)
-        self._claim = Claim(self.path)
+        self._claim, self._hush = Claim(self.path), Hush()
+        self._release = _released(self._claim, self._hush)
         self._asynchronous = asynchronous
         self._newest = _Newest(keep)
         self._writer: Any = None
@@ -111,6 +114,7 @@ class Folder:
         both = args.Composite(
             **{_ARRAYS: args.StandardSave(dict(arrays)), _ABOUT: args.JsonSave(dict(about))}
         )
+        self._hush.begin()
         self._told(lambda: self._writer.save(step, args=both, force=True))
         if not self._asynchronous:
             self.wait()
@@ -123,7 +127,7 @@ class Folder:
             tempfile.TemporaryFile(dir=self.path).close()  # is anything written here at all?
         if self._writer is None:
             self._writer = self._manager(create=True)
-            weakref.finalize(self, _end, self._writer.close, self._claim.release)
+            weakref.finalize(self, _end, self._writer.close, self._release)
             _before_exit(self)
 
     def refuse(self, steps: frozenset[int]) -> None:
@@ -135,7 +139,7 @@ class Folder:
         if self._writer is not None and self._writing is not None:
             self._told(self._writer.wait_until_finished)
             self._writing = None
-            self._claim.release()
+            self._release()
 
     def close(self) -> None:
         """Wait, and end what writes."""
@@ -148,11 +152,12 @@ class Folder:
 
     def _told(self, write: Callable[[], object]) -> None:
         try:
-            write()
+            with self._hush:
+                write()
         except Exception as error:
             step, self._writing = self._writing, None
             writer, self._writer = self._writer, None
-            _end(writer.close if writer else None, self._claim.release)
+            _end(writer.close if writer else None, self._release)
             if isinstance(error, Taken):
                 raise
             raise OSError(
@@ -190,11 +195,12 @@ class Folder:
             raise Unreadable(f"it is damaged, or cannot be read: {reason(error)}.") from error
 
     def _read(self, read: Callable[[Any], _Read]) -> _Read:
-        reader = self._manager(create=False)
-        try:
-            return read(reader)
-        finally:
-            reader.close()
+        with self._hush:
+            reader = self._manager(create=False)
+            try:
+                return read(reader)
+            finally:
+                reader.close()
 
     def _manager(self, create: bool) -> Any:
         orbax = self._orbax
@@ -215,13 +221,24 @@ class Folder:
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, without the inner state that the libraries add to it."""
+    """What an error says, without the inner state that the libraries add to it; of what the system
+    has refused, that alone."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if told := [x for x in map(os.strerror, _REFUSALS) if re.search(rf": {x}\b", text)]:
+        return told[0]
     text = re.sub(
         r"\s*\[(?:tensorstore_spec|source locations?|os_error_code)=.*", "", text, flags=re.DOTALL
     )
     first = text.strip().split("\n")[0].rstrip(".")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _released(claim: Claim, hush: Hush) -> Callable[[], None]:
+    def release() -> None:
+        claim.release()
+        hush.end()
+
+    return release
 
 
 def _before_exit(folder: Folder) -> None:

@@ -179,5 +179,8 @@ def _length(iterable: object) -> int | None:
         return None
     try:
         return len(iterable) or None
+    except (ValueError, OverflowError) as error:
+        told = f"iterable, of type {type(iterable).__name__}, has no proper length: {error}."
+        raise ValueError(told) from error
     except TypeError:  # tf.data, where it does not know
         return None

@@ -7,7 +7,7 @@ not known here, nor which library it is, but for arrays, which `_columns` reads 
 import itertools
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -120,13 +120,45 @@ def _opened(dataset: Any, columns: dict[str, AbstractColumn] | None) -> tuple[in
         return next(iter(columns.values())).size, lambda ids: _rows(columns, ids)
     if isinstance(dataset, _Reader):
         _warn_of_groups(dataset)
-        return int(dataset.num_records()), lambda ids: dataset.read(ids.tolist())
+        return int(dataset.num_records()), lambda ids: _each(
+            dataset, "read", dataset.read(ids.tolist()), ids
+        )
     if isinstance(dataset, _InBatches):
-        return len(dataset), lambda ids: dataset.__getitems__(ids.tolist())
+        return _size_of(dataset), lambda ids: _each(
+            dataset, "__getitems__", dataset.__getitems__(ids.tolist()), ids
+        )
     if isinstance(dataset, _OneByOne) and is_records(dataset):
         # One after the other, for it may give all of them in the same memory.
-        return len(dataset), lambda ids: (_one(dataset, i) for i in ids.tolist())
+        return _size_of(dataset), lambda ids: (_one(dataset, i) for i in ids.tolist())
     raise TypeError(of_type("dataset", dataset, mend_of_records(dataset)))
+
+
+def _size_of(dataset: Sized) -> int:
+    try:
+        return len(dataset)
+    except (TypeError, ValueError, OverflowError) as error:
+        own = type(dataset).__name__
+        raise type(error)(
+            f"dataset, of type {own}, does not say how many records it has: `{own}.__len__` ended "
+            f"in {type(error).__name__}: {error}."
+        ) from error
+
+
+def _each(dataset: object, method: str, given: object, ids: Ids) -> Sequence[object]:
+    # A batch of fields instead of a list of records would be taken apart by its names.
+    told = f"`{type(dataset).__name__}.{method}` returned"
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | str | bytes):
+        kind = "None" if given is None else f"a {type(given).__name__}"
+        raise TypeError(f"{told} {kind}; expected a list of records, one for each id.")
+    records = given if isinstance(given, Sequence) else [*given]
+    if len(records) != len(ids):
+        records_of = f"{_many(len(records), 'record')} for {_many(len(ids), 'id')}"
+        raise ValueError(f"{told} {records_of}; expected one for each id.")
+    return records
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _warn_of_groups(reader: object) -> None:

@@ -1,7 +1,7 @@
 """One `.npy` file, mapped: its records by their places, read where they lie.
 
-A file that shrank since it was opened would end the process; it is looked at before it is read.
-Which records of a whole it holds is not known here.
+It is looked at before it is read, and refused if it was written meanwhile. Which records of a whole
+it holds is not known here.
 """
 
 import mmap
@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from numpy.lib import format as npy
 
 from ._cold import ask_for
+from ._unchanged import Seen, check_unchanged, seen
 
 _SIGNATURES = types.MappingProxyType(
     {b"PK\x03\x04": "an .npz archive", b"\x89HDF": "an HDF5 file", b"PAR1": "Parquet"}
@@ -22,11 +23,13 @@ _SIGNATURES = types.MappingProxyType(
 
 
 class Header(NamedTuple):
-    """What a file says of itself: its array, and where that starts in the file."""
+    """What a file says of itself: its array, where that starts in the file, and what the file was
+    when it was asked."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
     start: int
+    seen: Seen
 
     @property
     def end(self) -> int:
@@ -53,13 +56,8 @@ class Shard:
 
     def read(self, places: Int64[np.ndarray, " n"], out: np.ndarray) -> None:
         """The records at these places, which are all there, into `out`."""
+        self._check()
         mapping, records = self._map()
-        if mapping.size() < self.header.end:
-            raise OSError(
-                f"{self.path} has shrunk to {mapping.size()} bytes since it was opened, of "
-                f"{self.header.end} that its {self.records} records need; write data to a new "
-                "file, and open that."
-            )
         size = (self.header.end - self.header.start) // max(self.records, 1)
         ask_for(mapping, self.header.start + places * size, size)
         np.take(records, places, axis=0, out=out, mode="clip")  # the other modes take twice as long
@@ -68,13 +66,15 @@ class Shard:
         """Let go of the file until it is read again."""
         self._mapped = None
 
+    def _check(self) -> None:
+        check_unchanged(self.path, self.header.seen, mapped=self._mapped is not None)
+
     def _map(self) -> tuple[mmap.mmap, np.ndarray]:
         if self._mapped is None:
             with self.path.open("rb") as file:
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._check()  # or another file may have been mapped
             header = self.header
-            if len(mapping) < header.end:
-                raise OSError(f"{self.path} has shrunk to {len(mapping)} bytes, of {header.end}.")
             flat = np.frombuffer(
                 mapping,
                 header.dtype,
@@ -102,7 +102,7 @@ def header_of(path: Path) -> Header:
             shape, fortran, dtype = read(file)
         except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise ValueError(f"The header of {path} is damaged: {error}") from error
-        header = Header(shape, dtype, file.tell())
+        header = Header(shape, dtype, file.tell(), seen(file.fileno()))
     if fortran and len(shape) > 1:
         raise ValueError(
             f"{path} is in Fortran order, so that a record lies all over the file; save "
@@ -112,7 +112,7 @@ def header_of(path: Path) -> Header:
         raise ValueError(f"{path} holds Python objects; expected numbers: np.save(path, numbers).")
     if not shape:
         raise ValueError(f"{path} holds a single number; expected an array of records.")
-    if (size := path.stat().st_size) < header.end:
+    if (size := header.seen.size) < header.end:
         raise ValueError(
             f"{path} is cut short: it has {size} bytes, of {header.end} that its header promises; "
             "write it again."

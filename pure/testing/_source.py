@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int64, PyTree
 
-from .._flow._fetched import reraise
+from .._flow._fetched import asked, reraise
 from .._flow._host_source import AbstractHostSource, Ended, check_host_source
 from .._flow._hosted import Hosted, is_hosted
 from .._flow._numbers import held_as
@@ -93,7 +93,7 @@ def _check_hosted(source: AbstractHostSource[Any], records: int) -> Report:
 
     def fetch(ids: _Ids, out: PyTree = None) -> PyTree:
         try:
-            return source.fetch(ids) if out is None else source.fetch(ids, out)
+            return asked(source, ids) if out is None else asked(source, ids, out)
         except Ended:
             raise
         except Exception as error:
