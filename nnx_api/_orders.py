@@ -6,6 +6,7 @@ Which orders there are stands in `dagrax.pure`; nothing here knows where records
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import PRNGKeyArray
@@ -88,12 +89,18 @@ def draw_seed(rngs: nnx.Rngs, stream: str) -> PRNGKeyArray:
     if not isinstance(rngs, nnx.Rngs):
         raise TypeError(internal.of_type("rngs", rngs, "nnx.Rngs: write rngs=nnx.Rngs(0)."))
     try:
-        key: PRNGKeyArray = rngs[stream]()
+        drawing = rngs[stream]
     except (AttributeError, KeyError):
         raise ValueError(
             f"rngs has neither a stream `{stream}` nor a default one; pass nnx.Rngs(0) or "
             f"nnx.Rngs({stream}=0)."
         ) from None
+    if shape := jnp.shape(drawing.key.get_value()):
+        raise ValueError(
+            f"rngs holds an array of keys, of shape {shape}; expected one key: pass nnx.Rngs(0). "
+            "For pipelines that differ in their seed write Pipeline.variants."
+        )
+    key: PRNGKeyArray = drawing()
     return key
 
 

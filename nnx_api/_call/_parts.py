@@ -125,6 +125,12 @@ def refuse_new_structure(before: Parts, after: Parts, who: str) -> None:
     was, now = (_metadata(x) for x in (before, after))
     if changed := [path for path, x in now.items() if was.get(path, x) != x]:
         what = " and ".join(f"the metadata of `{_text(path)}`" for path in changed[:3])
+    elif new := _new_variables(before, after):
+        raise ValueError(
+            f"{who} gave a module a new Variable, `self.{new[0][-1]}`, as `sow` does. A compiled "
+            "call keeps only the values of Variables that there are before it: make it in "
+            "`__init__`, or return its value."
+        )
     elif before.structure != after.structure:
         what = _attributes_set(before, after)
     else:
@@ -135,12 +141,17 @@ def refuse_new_structure(before: Parts, after: Parts, who: str) -> None:
     )
 
 
+def _new_variables(before: Parts, after: Parts) -> list[Path]:
+    pairs, known = zip(after.paths, after.leaves, strict=True), set(before.paths)
+    return [path for path, leaf in pairs if path not in known and not isinstance(leaf, Held)]
+
+
 def _attributes_set(before: Parts, after: Parts) -> str:
     was, now = _attributes(before), _attributes(after)
     new = Counter(name for name, _ in now) - Counter(name for name, _ in was)
     changed = [*new] or [name for (name, x), (_, y) in zip(was, now, strict=False) if x != y]
     what = " and ".join(f"`self.{name}`" for name in changed[:3]) or "an attribute"
-    return f"{what}, which is not an nnx.Variable, or is a new one"
+    return f"{what}, which is not an nnx.Variable"
 
 
 def _attributes(parts: Parts) -> list[tuple[object, object]]:

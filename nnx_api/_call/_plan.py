@@ -17,7 +17,16 @@ from dagrax.pure import internal
 
 from ._foreign import refuse_foreign
 from ._parts import Changed, Parts, Values, any_traced
-from ._programs import Fn, Private, Program, Refuse, function_key, structure_key, watched
+from ._programs import (
+    Fn,
+    Private,
+    Program,
+    Refuse,
+    far_watched,
+    function_key,
+    structure_key,
+    watched,
+)
 from ._watch import Watch
 
 
@@ -32,14 +41,14 @@ class Plan:
         self.refuse = refuse
         self._private = private
         self._key = structure_key(parts, modules)
-        self._watch = Watch(modules)
+        self._look_at(modules)
         self._programs: dict[tuple[Fn, tuple[Hashable, ...]], Program] = {}
         self._looked_through: set[Hashable] = set()
         self._untraced: set[type] = set()
 
     def holds(self) -> bool:
         """Whether the modules have kept the structure that they were planned with."""
-        return self._watch.unchanged()
+        return self._near.unchanged() and self._far.is_unchanged()
 
     def are_traced(self, values: Values) -> bool:
         """Whether any of the values of the Variables belongs to a trace."""
@@ -88,8 +97,11 @@ class Plan:
         result = program(values, *args)
         self._looked_through.add(program.key)
         program.has_run = True
-        self._watch = Watch(modules)  # what a trace sets in plain objects is no change to come
+        self._look_at(modules)  # what a trace sets in plain objects is no change to come
         return result
+
+    def _look_at(self, modules: PyTree) -> None:
+        self._near, self._far = Watch(modules), far_watched(self.parts, modules)
 
     def _made(
         self, fn: Fn, said: tuple[Hashable, ...], static: tuple[object, ...], *, shareable: bool

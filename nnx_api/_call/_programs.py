@@ -149,6 +149,11 @@ def watched(said: object) -> internal.Watch:
     return internal.watched(said, opaque=_is_variable)
 
 
+def far_watched(parts: Parts, modules: PyTree) -> internal.Watch:
+    """Whether what the modules' key was read from is unchanged where others hold it too."""
+    return internal.watched(modules, opaque=_is_variable, instead=_leaves_of(parts), only_far=True)
+
+
 def _leaves_of(parts: Parts) -> Callable[[object], object]:
     """In place of a Variable that is an argument, what the program depends on of it; in place of a
     module, what flax sees of it."""

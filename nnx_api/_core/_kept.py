@@ -63,7 +63,7 @@ class Kept:
         self.twin_of: Beside | None = None  # the pipeline whose checked twin this one is
         self.were_checked: list[bool] = []
         self.waited: dict[str, float] = {"gather": 0.0, "place": 0.0, "compute": 0.0}
-        self._loop: tuple[list[weakref.ref[nnx.Pytree]], Planned] | None = None
+        self._loop: tuple[list[weakref.ref[nnx.Pytree]], int, Planned] | None = None
 
     @classmethod
     def beside(cls, owner: "Beside") -> "Kept":
@@ -83,17 +83,18 @@ class Kept:
         """Whether a call of this thread is on its way."""
         return self.owner == threading.get_ident()
 
-    def planned_loop(self, modules: Sequence[nnx.Pytree]) -> "Planned | None":
-        """What the last scan has planned, if it was one over the same modules."""
+    def planned_loop(self, modules: Sequence[nnx.Pytree], shared: int) -> "Planned | None":
+        """What the last scan has planned, if it was one over the same modules, of which it only
+        read as many, the last of them."""
         if self._loop is None:
             return None
-        refs, planned = self._loop
-        same = len(refs) == len(modules) and all(
+        refs, read, planned = self._loop
+        same = (len(refs), read) == (len(modules), shared) and all(
             ref() is module for ref, module in zip(refs, modules, strict=True)
         )
         return planned if same and planned.plan.holds() else None
 
-    def keep_loop(self, modules: Sequence[nnx.Pytree], planned: "Planned") -> None:
+    def keep_loop(self, modules: Sequence[nnx.Pytree], shared: int, planned: "Planned") -> None:
         """Keep what a scan has planned for as long as all of its modules live."""
         me = weakref.ref(self)
 
@@ -101,7 +102,7 @@ class Kept:
             if (kept := me()) is not None:
                 kept._loop = None
 
-        self._loop = [weakref.ref(module, forget) for module in modules], planned
+        self._loop = [weakref.ref(module, forget) for module in modules], shared, planned
 
 
 class Beside:

@@ -272,7 +272,7 @@ def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None
     pipeline, modules, shared = everything
     come_home(pipeline, kept)
     members = (pipeline, *modules, *shared)
-    planned = kept.planned_loop(members)
+    planned = kept.planned_loop(members, len(shared))
     if planned is None:
         parts = Parts.of(everything)
         if any_traced(values := parts.values()):
@@ -280,7 +280,7 @@ def _planned(kept: Kept, everything: _traced.Everything) -> tuple[Planned | None
         pipeline._check_graph()
         plan = Plan(everything, parts, kept.private, refuse=refusal_of(parts, pipeline))
         planned = Planned(plan, pipeline._stream().batching)
-        kept.keep_loop(members, planned)
+        kept.keep_loop(members, len(shared), planned)
     values = planned.plan.parts.values()
     if planned.plan.are_traced(values):
         return None, values

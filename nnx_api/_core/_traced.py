@@ -21,6 +21,7 @@ from .._records import Records
 from .._variants import check_stacked, each_variant
 from ._module import INSIDE, Modules, PipelineCore
 from ._refusal import spelt
+from ._shared import Shared
 
 Everything: TypeAlias = tuple[PipelineCore[Any, Any], Modules, Modules]
 # Of what the loop carries, a batch, its origin and the place behind it.
@@ -151,7 +152,8 @@ def scan(
 
     `static_carry` is what is no array in the carry.
     """
-    pipeline, modules, shared = everything
+    pipeline, modules, read = everything
+    shared = Shared(read)
     step = _step(step_fn, static_carry, shared, carries)
 
     def run(stream: dp.Stream[Any], body: _Body, start: PyTree) -> tuple[PyTree, PyTree, PyTree]:
@@ -166,6 +168,7 @@ def scan(
         return jnp.stack(cursor), end, ys
 
     after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder, shared)
+    shared.refuse_changed((pipeline, modules))
     pipeline._go(dp.Cursor(after[0], after[1]))
     return carry, ys
 
@@ -182,25 +185,30 @@ def scan_fed(
     remainder: dp.Remainder,
 ) -> tuple[PyTree, PyTree]:
     """`scan` of some batches that were handed in, from one on; there is room for more results."""
-    pipeline, modules, shared = everything
+    pipeline, modules, read = everything
+    shared = Shared(read)
     step = _step(step_fn, static_carry, shared, carries)
 
     def run(stream: dp.Stream[Any], body: _Body, carry: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         return internal.looped(stream, body, carry, chunk, start, count)
 
     after, carry, ys = _scan_each(pipeline, modules, init_carry, step, run, remainder, shared)
+    shared.refuse_changed((pipeline, modules))
     pipeline._position.set_raw_value(after)
     return carry, ys
 
 
 def _step(
-    step_fn: Callable[..., PyTree], static_carry: PyTree, shared: Modules, carries: bool
+    step_fn: Callable[..., PyTree], static_carry: PyTree, shared: Shared, carries: bool
 ) -> Step:
     def step(carry: PyTree, modules: Modules, batch: PyTree) -> tuple[PyTree, PyTree]:
-        if not carries:
-            return None, step_fn(*modules, *shared, batch)
-        whole = eqx.combine(carry, static_carry)
-        new, y = step_fn(whole, *modules, *shared, batch)
+        given = shared.modules()
+        if carries:
+            whole = eqx.combine(carry, static_carry)
+            new, y = step_fn(whole, *modules, *given, batch)
+        else:
+            new, y = None, step_fn(*modules, *given, batch)
+        shared.refuse_set(given)
         return eqx.filter(new, eqx.is_array_like), y
 
     return step
@@ -213,7 +221,7 @@ def _scan_each(
     step: Step,
     run: Callable[[dp.Stream[Any], _Body, PyTree], tuple[PyTree, PyTree, PyTree]],
     remainder: dp.Remainder,
-    shared: Modules,
+    shared: Shared,
 ) -> tuple[PyTree, PyTree, PyTree]:
     def one(
         pipeline: PipelineCore[Any, Any], modules: Modules, carry: PyTree
@@ -232,7 +240,7 @@ def _scan_one(
     step: Step,
     run: Callable[[dp.Stream[Any], _Body, PyTree], tuple[PyTree, PyTree, PyTree]],
     remainder: dp.Remainder,
-    shared: Modules,
+    shared: Shared,
 ) -> tuple[PyTree, PyTree, PyTree]:
     everything = (pipeline, modules)
     parts = Parts.of(everything)
@@ -292,7 +300,7 @@ def _stepped(
     values: Values,
     carry: PyTree,
     batch: PyTree,
-    shared: Modules,
+    shared: Shared,
 ) -> internal.Stepped:
     """The call of a step function, on modules like these around these values."""
 
@@ -303,11 +311,8 @@ def _stepped(
         after = Parts.of(own).values()
         return _held(parts, places, [after[i] for i in places], new), y
 
-    others = Parts.of(shared)
-    named = [spelt((2, *path)) for path in others.paths]
-    beside = dict(zip(named, others.values(), strict=True))
     now = _held(parts, places, [values[i] for i in places], carry)
-    return internal.Stepped(again, now, batch, beside)
+    return internal.Stepped(again, now, batch, shared.named)
 
 
 def _held(parts: Parts, places: Sequence[int], values: Values, carry: PyTree) -> dict[str, PyTree]:

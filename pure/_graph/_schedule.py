@@ -111,16 +111,23 @@ def graph_failures(
             if name not in edges
         ),
         *itertools.chain(*entries),
-        *(
-            []
-            if sink in nodes
-            else [f"the sink `{sink}` is an unknown node. {suggestion(sink, nodes)}"]
-        ),
+        *_sink_failures(sink, nodes),
         *(
             f"the nodes form a cycle: {' -> '.join(cycle)}; remove one of these edges."
             for cycle in _cycles(edges)
         ),
     ]
+
+
+def _sink_failures(sink: object, nodes: Sequence[str]) -> list[str]:
+    if isinstance(sink, list | tuple | set):
+        return [
+            f"the sink is {sink!r} of type {type(sink).__name__}, but a graph has one sink; join "
+            "the nodes by another, which takes one argument for each, or read them by `outputs`."
+        ]
+    if sink in nodes:
+        return []
+    return [f"the sink `{sink}` is an unknown node. {suggestion(str(sink), nodes)}"]
 
 
 def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> list[str]:

@@ -13,17 +13,20 @@ from typing import NamedTuple
 from ._reader import Reader
 
 _GLOBAL, _NAME = dis.opmap["LOAD_GLOBAL"], dis.opmap["LOAD_NAME"]
+_IMPORT = dis.opmap["IMPORT_NAME"]
 _LONG = dis.opmap["EXTENDED_ARG"]
 
 
 class Code(NamedTuple):
     """What counts of a function's code and of the code within: the rest is where it stands.
 
-    `globals` are the names that it reads from outside; `names` are these and those of attributes.
+    `globals` are the names that it reads from outside, `imports` the modules that it imports;
+    `names` are these and those of attributes.
     """
 
     content: bytes
     globals: tuple[str, ...]
+    imports: tuple[str, ...]
     names: tuple[str, ...]
 
 
@@ -36,18 +39,17 @@ def code_of(code: types.CodeType) -> Code:
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     steps = (code.co_code, code.co_exceptiontable, code.co_flags)
     content = repr((signature, names, steps, constants.parts)).encode()
-    return Code(
-        hashlib.blake2b(content, digest_size=16).digest(),
-        tuple(
-            dict.fromkeys([*_globals(code), *(name for x in within.values() for name in x.globals)])
-        ),
-        tuple(
-            dict.fromkeys([*code.co_names, *(name for x in within.values() for name in x.names)])
-        ),
-    )
+    read = list(_read(code))
+    outside, imports = ([x for is_import, x in read if is_import is kind] for kind in (False, True))
+    for x in within.values():
+        outside, imports = [*outside, *x.globals], [*imports, *x.imports]
+    every = [*code.co_names, *(name for x in within.values() for name in x.names)]
+    unique = [tuple(dict.fromkeys(names)) for names in (outside, imports, every)]
+    return Code(hashlib.blake2b(content, digest_size=16).digest(), *unique)
 
 
-def _globals(code: types.CodeType) -> Iterator[str]:
+def _read(code: types.CodeType) -> Iterator[tuple[bool, str]]:
+    """The names that a code reads from outside, and whether each is imported."""
     # As `dis` tells them, which takes a hundred times as long.
     high = 0
     steps = code.co_code
@@ -55,9 +57,9 @@ def _globals(code: types.CodeType) -> Iterator[str]:
         place = high | low
         high = place << 8 if step == _LONG else 0
         if step == _GLOBAL:
-            yield code.co_names[place >> 1]
-        elif step == _NAME:
-            yield code.co_names[place]
+            yield False, code.co_names[place >> 1]
+        elif step in (_NAME, _IMPORT):
+            yield step == _IMPORT, code.co_names[place]
 
 
 def _constant(within: dict[types.CodeType, Code], value: object, reader: Reader) -> None:

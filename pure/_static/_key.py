@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Callable
 
 from ._kinds import content
-from ._reader import Reader, Watch
+from ._places import Watch
+from ._reader import Reader
 
 
 class StaticKey:
@@ -69,8 +70,17 @@ def static_key(
     )
 
 
-def watched(value: object, *, opaque: Callable[[object], bool] = lambda _: False) -> Watch:
-    """All that the key of a value is read from: as long as it is unchanged, so is the key."""
-    reader = Reader(opaque, content)
+def watched(
+    value: object,
+    *,
+    opaque: Callable[[object], bool] = lambda _: False,
+    instead: Callable[[object], object] = lambda value: value,
+    only_far: bool = False,
+) -> Watch:
+    """All that the key of a value is read from: as long as it is unchanged, so is the key.
+
+    With `only_far`, but what others hold too: globals, classes, functions.
+    """
+    reader = Reader(opaque, content, instead, only_far=only_far)
     reader.read(value)
     return Watch(reader.places)

@@ -4,13 +4,14 @@ Kinds made in C are listed, for they may hold what they do not show; one that is
 by identity.
 """
 
+import array
 import collections
+import contextvars
 import datetime
 import decimal
 import enum
 import functools
 import logging
-import operator
 import pathlib
 import re
 import sys
@@ -23,8 +24,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTreeDef
 
-from ._code import code_of
+from ._code import Code, code_of
 from ._installed import is_installed
+from ._places import Buffer, held
 from ._reader import Reader
 
 # Flags of a class: those made in Python have the first and never the second.
@@ -36,9 +38,7 @@ _WRITTEN: tuple[tuple[type, Callable[..., str]], ...] = (
     (complex, complex.__repr__),
     (str, str.__repr__),
     (bytes, bytes.__repr__),
-    (bytearray, bytearray.__repr__),
 )
-_own = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 _FIELD = type(vars(collections.namedtuple("_FIELD", "name"))["name"])
 
 
@@ -66,11 +66,25 @@ def _(value: object, reader: Reader) -> None:
 @content.register(complex)
 @content.register(str)
 @content.register(bytes)
-@content.register(bytearray)
 def _(value: object, reader: Reader) -> None:
     write = next(write for kind, write in _WRITTEN if isinstance(value, kind))
     reader.parts.append(("atom", write(value)))
     reader.attributes(value)
+
+
+@content.register(bytearray)
+@content.register(array.array)
+def _(value: Buffer, reader: Reader) -> None:
+    reader.read(type(value))
+    reader.attributes(value)
+    reader.buffer(value)
+
+
+@content.register
+def _(value: contextvars.ContextVar, reader: Reader) -> None:  # type: ignore[type-arg]
+    reader.identity(value)
+    reader.read(value.get(NotImplemented))
+    reader.places.looks.append(lambda: (value.get(NotImplemented),))
 
 
 @content.register(range)
@@ -125,16 +139,16 @@ def _(value: object, reader: Reader) -> None:
 def _(value: Iterable[object], reader: Reader) -> None:
     reader.attributes(value)
     reader.each(value)
-    reader.places.append(value.__iter__)
+    reader.holds(value)
 
 
 @content.register(dict)
 @content.register(types.MappingProxyType)
 def _(value: Mapping[object, object], reader: Reader) -> None:
     reader.attributes(value)
-    for part in (value.keys, value.values):
-        reader.each(part())
-        reader.places.append(part)
+    for part in (value.keys(), value.values()):
+        reader.each(part)
+        reader.holds(part)
 
 
 @content.register(set)
@@ -142,7 +156,7 @@ def _(value: Mapping[object, object], reader: Reader) -> None:
 def _(value: Iterable[object], reader: Reader) -> None:
     reader.attributes(value)
     reader.unordered(value)
-    reader.places.append(value.__iter__)
+    reader.holds(value)
 
 
 @content.register
@@ -152,29 +166,29 @@ def _(value: types.FunctionType, reader: Reader) -> None:
     reader.read(value.__defaults__)
     reader.read(value.__kwdefaults__)
     for cell in value.__closure__ or ():
-        reader.used(_held(cell), code.names)
+        reader.used(held(cell), code.names)
+    reader.far(lambda: _outside(value, code, reader))
+    if not is_installed(names) or value.__closure__:  # all that a user may set anew of it
+        reader.places.functions.append(value)
+        reader.places.cells += value.__closure__ or ()
+        reader.places.views.append(vars(value).values())
+
+
+def _outside(value: types.FunctionType, code: Code, reader: Reader) -> None:
+    names = value.__globals__
     reader.named(vars(value))
     outside = () if is_installed(names) else code.globals
     builtins: dict[str, object] = getattr(value, "__builtins__", {})
     for name in outside:
         reader.parts.append(("global", name, name in names))
         reader.used(names.get(name, builtins.get(name)), code.names)
-    if not is_installed(names) or value.__closure__:
-        # All that a user may set anew of a function, looked up without a line of Python.
-        reader.places += [
-            functools.partial(_own, value),
-            functools.partial(map, _held, value.__closure__ or ()),
-            vars(value).values,
-            functools.partial(map, names.get, outside),
-            functools.partial(map, builtins.get, [x for x in outside if x not in names]),
-        ]
-
-
-def _held(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet filled
-        return NotImplemented
+    imported = () if is_installed(names) else code.imports
+    for name in imported:
+        reader.parts.append(("import", name))
+        reader.used(sys.modules.get(name), code.names)
+    reader.places.name(names, outside)
+    reader.places.name(sys.modules, imported)
+    reader.places.name(builtins, [name for name in outside if name not in names])
 
 
 @content.register
@@ -220,9 +234,10 @@ def _(value: type, reader: Reader) -> None:
     module = sys.modules.get(value.__module__)
     if module is not None and is_installed(vars(module)):
         return
-    reader.each(value.__bases__)
-    reader.named({name: x for name, x in vars(value).items() if _is_own(name, x)})
-    reader.places.append(vars(value).values)
+    own = {name: x for name, x in vars(value).items() if _is_own(name, x)}
+    reader.far(lambda: reader.each(value.__bases__))
+    reader.far(lambda: reader.named(own))
+    reader.places.views.append(vars(value).values())
 
 
 def _is_own(name: str, attribute: object) -> bool:

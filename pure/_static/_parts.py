@@ -17,7 +17,8 @@ from jaxtyping import PyTree, PyTreeDef
 
 from ._key import StaticKey, static_key, watched
 from ._kinds import content
-from ._reader import Reader, Watch
+from ._places import Watch
+from ._reader import Reader
 
 Leaf: TypeAlias = Any  # whatever a user keeps in a pytree
 

@@ -4,20 +4,16 @@ What is noted of a kind of value it is told; it must not know the kinds.
 """
 
 import functools
-import itertools
-import operator
 import types
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
 from ._installed import is_installed
-
-Place: TypeAlias = Callable[[], Iterable[object]]
+from ._places import MOST_BYTES, Buffer, Contents, Places, contents, size_of
 
 _PLAIN = frozenset({type(None), bool, float, complex, str, bytes, type(...), type(NotImplemented)})
 
@@ -38,13 +34,19 @@ class Identity:
 
 
 class Reader:
-    """What was read of a value: a flat list of atoms, and what counts by identity."""
+    """What was read of a value: a flat list of atoms, and what counts by identity.
+
+    With `only_far`, the places that are noted are but those that others hold too: globals, classes,
+    functions, and what is reached through them.
+    """
 
     def __init__(
         self,
         opaque: Callable[[object], bool],
         content: "Callable[[object, Reader], None]",
         instead: Callable[[object], object] = lambda value: value,
+        *,
+        only_far: bool = False,
     ):
         self._content = content
         self._instead = instead
@@ -56,7 +58,9 @@ class Reader:
         # By `id`, with the value itself, so that no `id` is given out twice meanwhile.
         self._seen: dict[int, tuple[int, object]] = {}
         # Where a user may change what was read.
-        self.places: list[Place] = []
+        self.places = Places()
+        self._only_far = only_far
+        self._far = 0  # how often a step led to what others hold too
         self._used: set[tuple[int, str]] = set()
         self._alone: list[Reader] = []
         self._members: dict[type, tuple[str, ...]] = {}
@@ -71,6 +75,8 @@ class Reader:
         elif isinstance(value, tuple) and kind is tuple:
             self.each(value)
         elif (other := self._instead(value)) is not value:
+            if self._far and isinstance(own := getattr(value, "__dict__", None), dict):
+                self.holds(own.values())
             self.read(other)
         elif (seen := self._seen.get(id(value))) is not None:
             self.parts.append(("again", seen[0]))
@@ -80,6 +86,8 @@ class Reader:
                 self.shareable = False
                 self.is_traced |= isinstance(value, Tracer)
                 self.identity(value)
+                if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+                    self.buffer(value)
             else:
                 self._content(value, self)
 
@@ -98,12 +106,12 @@ class Reader:
         # Each is read on its own, and takes its place by what was read.
         alone: list[tuple[str, list[int], list[object]]] = []
         for value in values:
-            reader = Reader(self.opaque, self._content, self._instead)
-            reader._seen = dict(self._seen)
+            reader = Reader(self.opaque, self._content, self._instead, only_far=self._only_far)
+            reader._seen, reader._far = dict(self._seen), self._far
             reader.read(value)
             self.shareable &= reader.shareable
             self.is_traced |= reader.is_traced
-            self.places += reader.places
+            self.places.add(reader.places)
             self._alone.append(reader)
             ids = [id(x.held() if isinstance(x, Identity) else x) for x in reader.identities]
             alone.append((repr(reader.parts), ids, reader.identities))
@@ -122,9 +130,9 @@ class Reader:
         self.named({**members, **(own if isinstance(own, dict) else {})})
         if not _is_frozen(kind):
             if isinstance(own, dict):
-                self.places += [own.__iter__, own.values]
-            if members:
-                self.places.append(functools.partial(_of_members, value, tuple(members)))
+                self.holds(own.keys(), own.values())
+            if members and self.is_noted:
+                self.places.looks.append(functools.partial(_of_members, value, tuple(members)))
 
     def identity(self, value: object) -> None:
         held: Callable[[], object]
@@ -139,39 +147,41 @@ class Reader:
         self.parts.append(("equal", len(self.identities)))
         self.identities.append(value)
 
+    @property
+    def is_noted(self) -> bool:
+        """Whether the places are noted where what is read just now is held."""
+        return self._far > 0 or not self._only_far
+
+    def holds(self, *views: Iterable[object]) -> None:
+        """What is read is held there: by containers, or as live views of dicts show it."""
+        if self.is_noted:
+            self.places.views += views
+
+    def buffer(self, value: Buffer) -> None:
+        """An array, or a buffer, whose contents may change; of a large one they do not count."""
+        if size_of(value) <= MOST_BYTES:
+            self.parts.append(("contents", contents(value)))
+            self.places.looks.append(Contents(value))
+
+    def far(self, read: Callable[[], None]) -> None:
+        """Read what others hold too."""
+        self._far += 1
+        try:
+            read()
+        finally:
+            self._far -= 1
+
     def used(self, value: object, attributes: tuple[str, ...]) -> None:
         """A value that code reads which names these attributes: of a module of the user's, what it
         has of them."""
         self.read(value)
         if isinstance(value, types.ModuleType) and not is_installed(vars(value)):
-            self.places.append(functools.partial(_found, vars(value), attributes))
+            self.places.name(vars(value), attributes)
             for name in attributes:
                 if name in vars(value) and (id(value), name) not in self._used:
                     self._used.add((id(value), name))
                     self.parts.append(("attribute", name))
-                    self.used(vars(value)[name], attributes)
-
-
-class Watch:
-    """Places, and what they held: as long as they hold the same, nothing need be read anew."""
-
-    __slots__ = ("_before", "_places")
-
-    def __init__(self, places: Iterable[Place]):
-        self._places = tuple(places)
-        self._before = self._now()
-
-    def is_unchanged(self) -> bool:
-        now, before = self._now(), self._before
-        return len(now) == len(before) and all(map(operator.is_, now, before))
-
-    def _now(self) -> list[object]:
-        return list(itertools.chain.from_iterable([place() for place in self._places]))
-
-
-def _found(names: Mapping[str, object], wanted: Iterable[str]) -> list[object]:
-    """What there is under these names, `...` where nothing is."""
-    return [names.get(name, ...) for name in wanted]
+                    self.far(functools.partial(self.used, vars(value)[name], attributes))
 
 
 def _of_members(value: object, names: Iterable[str]) -> list[object]:

@@ -1,6 +1,8 @@
 """Two static values have one key exactly where they make one program, and a key holds nothing."""
 
+import array
 import collections
+import contextvars
 import dataclasses
 import decimal
 import dis
@@ -25,7 +27,7 @@ import numpy as np
 import pytest
 
 from dagrax.pure._static._code import code_of
-from dagrax.pure._static._key import static_key
+from dagrax.pure._static._key import static_key, watched
 
 me: Any = sys.modules[__name__]
 FACTOR = 2.0
@@ -356,6 +358,9 @@ def test_sets_are_read_in_no_order() -> None:
 
 # What a user changes
 
+BEHIND = {"a": 1}
+SETTING: contextvars.ContextVar[int] = contextvars.ContextVar("SETTING")
+
 
 @pytest.mark.parametrize(
     "read",
@@ -378,9 +383,11 @@ def test_sets_are_read_in_no_order() -> None:
 def test_a_changed_global_is_heeded_however_it_is_named(
     read: Any, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = static_key(read)
+    before, watches = static_key(read), [watched(read), watched(read, only_far=True)]
+    assert all(watch.is_unchanged() for watch in watches)
     monkeypatch.setattr(me, "FACTOR", value)
     assert static_key(read) != before
+    assert not any(watch.is_unchanged() for watch in watches)
     monkeypatch.setattr(me, "FACTOR", 4.0 / 2)
     assert static_key(read) == before
 
@@ -409,11 +416,13 @@ def test_a_method_replaced_and_a_class_attribute_set_are_heeded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for kind in (Plain, Child):
-        keys = [static_key(kind(1))]
+        keys, watches = [static_key(kind(1))], [watched(kind(1), only_far=True)]
         monkeypatch.setattr(Plain, "gain", 2, raising=False)
         keys.append(static_key(kind(1)))
+        watches.append(watched(kind(1), only_far=True))
         monkeypatch.setattr(Plain, "__call__", lambda self, batch: batch)
         keys.append(static_key(kind(1)))
+        assert not any(watch.is_unchanged() for watch in watches)
         assert len(set(keys)) == 3
         monkeypatch.undo()
         assert static_key(kind(1)) == keys[0]
@@ -437,14 +446,69 @@ def test_a_global_that_a_method_names_is_heeded(monkeypatch: pytest.MonkeyPatch)
         (Plain([1]), lambda x: x.value.append(2)),
         (Slotted(1), lambda x: setattr(x, "value", 2)),
         (Loose(1), lambda x: setattr(x, "value", 2)),
+        (collections.deque([1]), lambda x: x.append(2)),
+        (collections.ChainMap({"a": 1}), lambda x: x.update(a=2)),
+        (types.MappingProxyType(BEHIND), lambda x: BEHIND.update(a=2)),
+        (bytearray([1]), lambda x: x.append(2)),
+        (array.array("d", [1.0]), lambda x: x.append(2.0)),
+        (np.ones(3), lambda x: x.fill(2)),
+        (np.ones((3, 4))[:, ::2], lambda x: x.fill(2)),
+        (SETTING, lambda x: x.set(2)),
     ],
+    ids=lambda x: type(x).__name__,
 )
 def test_item_7_what_is_changed_in_place_is_heeded(value: Any, change: Any) -> None:
     holders = [lambda batch: value, functools.partial(helper, value), (value,)]
-    before = [static_key(holder) for holder in holders]
+    before = [(static_key(holder), watched(holder)) for holder in holders]
     change(value)
-    for holder, key in zip(holders, before, strict=True):
+    for holder, (key, watch) in zip(holders, before, strict=True):
         assert static_key(holder) != key
+        assert not watch.is_unchanged()
+
+
+def test_what_moves_from_one_list_to_the_next_is_heeded() -> None:
+    value: list[list[int]] = [[1, 2], [3]]
+    watch = watched(value)
+    value[1].insert(0, value[0].pop())
+    assert not watch.is_unchanged()
+
+
+def test_what_an_array_holds_counts_up_to_64_kilobytes() -> None:
+    small, large = np.zeros(2**16, np.uint8), np.zeros(2**16 + 1, np.uint8)
+    before = [(static_key([x]), watched([x])) for x in (small, large)]
+    small[0] = large[0] = 1
+    now = [
+        (static_key([x]) == key, watch.is_unchanged())
+        for x, (key, watch) in zip((small, large), before, strict=True)
+    ]
+    assert now == [(False, False), (True, True)]
+
+
+def test_a_module_that_code_imports_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole(x: Any) -> Any:
+        import tests.pure.static.test_key as here
+
+        return x * here.FACTOR
+
+    def part(x: Any) -> Any:
+        from tests.pure.static.test_key import FACTOR as factor
+
+        return x * factor
+
+    for read in (whole, part):
+        key, watch = static_key(read), watched(read, only_far=True)
+        assert watch.is_unchanged()
+        monkeypatch.setattr(me, "FACTOR", 3.0)
+        assert static_key(read) != key
+        assert not watch.is_unchanged()
+        monkeypatch.undo()
+
+
+def test_what_is_changed_where_no_other_holds_it_is_not_far() -> None:
+    value = Plain([1])
+    watch = watched(value, only_far=True)
+    value.value.append(2)
+    assert watch.is_unchanged()
 
 
 def test_code_set_anew_is_heeded() -> None:

@@ -1,0 +1,112 @@
+"""Where a user may change what was read, and whether that has happened since.
+
+A look at it runs in C: containers are gone through as they are, functions and the names that code
+reads of a module are looked up in one go each. It may see a change where there is none.
+"""
+
+import array
+import itertools
+import operator
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import is_
+from typing import TypeAlias
+
+import numpy as np
+
+_each = itertools.chain.from_iterable
+_OF_A_FUNCTION = tuple(map(operator.attrgetter, ("__code__", "__defaults__", "__kwdefaults__")))
+Buffer: TypeAlias = np.ndarray | bytearray | array.array  # type: ignore[type-arg]
+MOST_BYTES = 2**16  # of an array whose contents are looked at
+
+
+class Places:
+    """Where what was read is held: containers, names of modules, functions, and anything else."""
+
+    def __init__(self) -> None:
+        self.views: list[Iterable[object]] = []  # lists and the like, and live views of dicts
+        self.functions: list[types.FunctionType] = []
+        self.cells: list[types.CellType] = []
+        self.names: dict[int, tuple[Mapping[str, object], dict[str, None]]] = {}
+        self.looks: list[Callable[[], Iterable[object]]] = []
+
+    def name(self, names: Mapping[str, object], read: Iterable[str]) -> None:
+        """Some names of a module are read."""
+        _, wanted = self.names.setdefault(id(names), (names, {}))
+        wanted.update(dict.fromkeys(read))
+
+    def add(self, other: "Places") -> None:
+        """All places of another."""
+        self.views += other.views
+        self.functions += other.functions
+        self.cells += other.cells
+        self.looks += other.looks
+        for names, wanted in other.names.values():
+            self.name(names, wanted)
+
+
+class Watch:
+    """As long as places hold what they held, by identity, nothing need be read anew."""
+
+    __slots__ = ("_found", "_looks", "_lookups", "_seen", "_shown", "_views")
+
+    def __init__(self, places: Places):
+        # Behind each, so that what has grown or shrunk is seen in the same pass.
+        self._views = [x for view in places.views for x in (view, (object(),))]
+        self._lookups: list[tuple[Callable[..., object], Sequence[object]]] = [
+            *((names.get, tuple(wanted)) for names, wanted in places.names.values()),
+            *((own, tuple(places.functions)) for own in _OF_A_FUNCTION),
+            (held, tuple(places.cells)),
+        ]
+        self._looks = tuple(places.looks)
+        self._seen = list(_each(self._views))
+        self._found = list(self._looked_up())
+        self._shown = list(self._looked_at())
+
+    def is_unchanged(self) -> bool:
+        """Whether everything is, by identity, what it was."""
+        return (
+            all(map(is_, self._seen, _each(self._views)))
+            and all(map(is_, self._found, self._looked_up()))
+            and (not self._looks or self._is_shown())
+        )
+
+    def _looked_up(self) -> Iterable[object]:
+        return _each(itertools.starmap(map, self._lookups))
+
+    def _looked_at(self) -> Iterable[object]:
+        return _each([look() for look in self._looks])
+
+    def _is_shown(self) -> bool:
+        now = list(self._looked_at())
+        return len(now) == len(self._shown) and all(map(is_, now, self._shown))
+
+
+class Contents:
+    """Gives itself for as long as an array, or a buffer, has its contents."""
+
+    __slots__ = ("_before", "_value")
+
+    def __init__(self, value: Buffer):
+        self._value, self._before = value, contents(value)
+
+    def __call__(self) -> tuple[object]:
+        return (self if contents(self._value) == self._before else object(),)
+
+
+def contents(value: Buffer) -> bytes:
+    """What an array, or a buffer, holds."""
+    return bytes(value) if isinstance(value, bytearray) else value.tobytes()
+
+
+def size_of(value: Buffer) -> int:
+    """The bytes that an array, or a buffer, takes."""
+    return value.nbytes if isinstance(value, np.ndarray) else memoryview(value).nbytes
+
+
+def held(cell: types.CellType) -> object:
+    """What a function closes over."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet filled
+        return NotImplemented
