@@ -25,6 +25,8 @@ BY_A_MODULE = "held by a module"
 _LIBRARIES = ("builtins", "abc", "typing", "numpy", "jax", "jaxlib", "flax", "equinox", "dagrax")
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _NUMBERS = (type(None), bool, int, float, complex, str, bytes)
+_KINDS_OF_NUMBERS = frozenset(_NUMBERS)
+_MANY = 1000  # numbers in a row, each of which is no place worth telling
 # What is read on the host is no part of a program.
 ATOMS = (
     *(*_NUMBERS, enum.Enum, jax.Array, np.ndarray, types.ModuleType, type),
@@ -48,6 +50,8 @@ def inside(value: object) -> Iterator[Step]:
     if isinstance(value, Mapping):
         yield from (Step(f"[{name!r}]", "held by a dict", x) for name, x in value.items())
     elif isinstance(value, _CONTAINERS):
+        if len(value) > _MANY and _KINDS_OF_NUMBERS.issuperset(map(type, value)):
+            return
         kind = type(value).__name__
         yield from (Step(f"[{i}]", f"held by a {kind}", x) for i, x in enumerate(value))
     elif isinstance(value, functools.partial):  # jax.tree_util.Partial is one

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ._kinds import content
 from ._places import Watch
-from ._reader import Reader
+from ._reader import Reader, written
 
 
 class StaticKey:
@@ -63,7 +63,7 @@ def static_key(
     reader = Reader(opaque, content, instead)
     reader.read(value)
     return StaticKey(
-        hashlib.blake2b(repr(reader.parts).encode(), digest_size=16).digest(),
+        hashlib.blake2b(written(reader.parts).encode(), digest_size=16).digest(),
         tuple(reader.identities),
         shareable=reader.shareable,
         is_traced=reader.is_traced,

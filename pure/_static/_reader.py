@@ -15,7 +15,9 @@ from jax.core import Tracer
 from ._installed import is_installed
 from ._places import MOST_BYTES, Buffer, Contents, Places, contents, size_of
 
-_PLAIN = frozenset({type(None), bool, float, complex, str, bytes, type(...), type(NotImplemented)})
+_PLAIN = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)}
+)
 
 
 class Identity:
@@ -69,9 +71,6 @@ class Reader:
         kind = type(value)
         if kind in _PLAIN:
             self.parts.append(value)
-        elif isinstance(value, int) and kind is int:
-            # Python refuses to write out all digits of a long one.
-            self.parts.append(value if value.bit_length() < 64 else ("int", hex(value)))
         elif isinstance(value, tuple) and kind is tuple:
             self.each(value)
         elif (other := self._instead(value)) is not value:
@@ -94,8 +93,11 @@ class Reader:
     def each(self, values: Iterable[object]) -> None:
         values = tuple(values)
         self.parts.append(("each", len(values)))
-        for value in values:
-            self.read(value)
+        if _PLAIN.issuperset(map(type, values)):
+            self.parts += values  # at once: there may be many
+        else:
+            for value in values:
+                self.read(value)
 
     def named(self, values: Mapping[str, object]) -> None:
         self.parts.append(("named", *values))
@@ -114,7 +116,7 @@ class Reader:
             self.places.add(reader.places)
             self._alone.append(reader)
             ids = [id(x.held() if isinstance(x, Identity) else x) for x in reader.identities]
-            alone.append((repr(reader.parts), ids, reader.identities))
+            alone.append((written(reader.parts), ids, reader.identities))
         self.parts.append(("unordered", len(alone)))
         for text, _, identities in sorted(alone, key=lambda x: x[:2]):
             self.parts.append((text, len(identities)))
@@ -204,3 +206,11 @@ def _members(kind: type) -> tuple[str, ...]:
         for name, member in vars(base).items()
         if isinstance(member, types.MemberDescriptorType) and not name.endswith("__")
     )
+
+
+def written(parts: list[object]) -> str:
+    """What was read, as a text."""
+    try:
+        return repr(parts)
+    except ValueError:  # Python refuses to write out all digits of a long number
+        return repr([("int", hex(x)) if type(x) is int else x for x in parts])
