@@ -145,7 +145,8 @@ def _numbers(told: str, chunk: Any, owners: Int64[np.ndarray, " n"]) -> np.ndarr
     if (extension := _extension(chunk.type)) is not None:
         stored = _numbers(told, chunk.storage, owners)
         if extension == _FLAGS:
-            return stored != 0
+            flags: np.ndarray = stored != 0
+            return flags
         shape = chunk.type.shape if extension == _TENSOR else stored.shape[1:]
         return stored.reshape(len(stored), *shape)
     if chunk.null_count:
