@@ -33,6 +33,6 @@ if _TYPE_CHECKING:
 
     __version__: str
 else:  # or a type checker would take any name
-    __getattr__, __dir__ = _late(
+    __getattr__, __dir__, __all__ = _late(
         __name__, operators="", BrightnessOperator=".operators", NoiseOperator=".operators"
     )

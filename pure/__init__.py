@@ -69,6 +69,7 @@ from ._debug import Debugged as Debugged
 from ._fingerprint import fingerprint as fingerprint
 
 if _TYPE_CHECKING:
+    from . import host as host
     from . import ops as ops
     from . import testing as testing
     from . import visual as visual
@@ -76,4 +77,6 @@ if _TYPE_CHECKING:
 
     __version__: str
 else:  # or a type checker would take any name
-    __getattr__, __dir__ = _late(__name__, ops="", testing="", visual="", fit="._flow._fitted")
+    __getattr__, __dir__, __all__ = _late(
+        __name__, host="", ops="", testing="", visual="", fit="._flow._fitted"
+    )

@@ -1,4 +1,5 @@
-"""Names of a package that are imported when they are first used, as few programs use them.
+"""The names of a package: those that are imported when they are first used, as few programs use
+them, all that `import *` brings, and the one that was meant where there is none.
 
 Type checkers are shown the imports themselves, beside the call of `late`.
 """
@@ -7,10 +8,15 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
+from typing import TypeAlias
+
+Names: TypeAlias = tuple[Callable[[str], object], Callable[[], list[str]], tuple[str, ...]]
 
 
-def late(package: str, **homes: str) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The `__getattr__` and the `__dir__` of a package.
+def late(package: str, **homes: str) -> Names:
+    """The `__getattr__`, the `__dir__` and the `__all__` of a package, called where all its other
+    names are there.
 
     - `homes`: for each name the module it is of, or "" for a module of the package.
 
@@ -21,7 +27,8 @@ def late(package: str, **homes: str) -> tuple[Callable[[str], object], Callable[
         if name == "__version__":
             return version("dagrax")
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            told = "" if name.startswith("_") else _meant(name, public)
+            raise AttributeError(f"module {package!r} has no attribute {name!r}{told}")
         if homes[name]:
             return getattr(import_module(homes[name], package), name)
         return import_module(f".{name}", package)
@@ -29,4 +36,13 @@ def late(package: str, **homes: str) -> tuple[Callable[[str], object], Callable[
     def __dir__() -> list[str]:
         return sorted({*vars(sys.modules[package]), *homes, "__version__"})
 
-    return __getattr__, __dir__
+    own = vars(sys.modules[package]).items()
+    public = tuple(x for x, value in own if x[0] != "_" and not isinstance(value, ModuleType))
+    public += tuple(name for name in homes if name not in public)
+    return __getattr__, __dir__, public
+
+
+def _meant(name: str, known: tuple[str, ...]) -> str:
+    from ._text import near
+
+    return near(name, known).replace(" Did", "; did")

@@ -3,7 +3,10 @@
 Those that draw have `deterministic`, so that `pipeline.eval()` turns them off and `train()` on.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 # isort: off
+from dagrax.pure._late import late as _late
 from ._additive import BrightnessOperator as BrightnessOperator
 from ._additive import NoiseOperator as NoiseOperator
 from ._affine import RandomAffine as RandomAffine
@@ -67,3 +70,6 @@ from ._noises import SaltAndPepper as SaltAndPepper
 from ._noises import PoissonNoise as PoissonNoise
 from ._erasing import CoarseDropout as CoarseDropout
 from ._erasing import RandomErasing as RandomErasing
+
+if not _TYPE_CHECKING:  # or a type checker would take any name
+    __getattr__, __dir__, __all__ = _late(__name__)

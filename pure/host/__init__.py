@@ -7,7 +7,10 @@
 The one room of the core with side effects: files are read here, and threads run.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 # isort: off
+from .._late import late as _late
 from .._flow._host_source import AbstractHostSource as AbstractHostSource
 from .._flow._fetched import at_record as at_record
 from ._disk import DiskSource as DiskSource
@@ -19,3 +22,6 @@ from ._loops import scan as scan
 from ._loops import epoch as epoch
 from ._checkpoints import Checkpoints as Checkpoints
 from ._resumable import Place as Place
+
+if not _TYPE_CHECKING:  # or a type checker would take any name
+    __getattr__, __dir__, __all__ = _late(__name__)

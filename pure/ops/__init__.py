@@ -5,7 +5,10 @@ around them stand in `dagrax.nnx_api.operators`; mapped over a batch, they are s
 `dp.per_record(lambda record: {**record, "image": ops.invert(record["image"])})`.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 # isort: off
+from .._late import late as _late
 from ._tone import adjust_brightness as adjust_brightness
 from ._tone import adjust_contrast as adjust_contrast
 from ._colour import adjust_saturation as adjust_saturation
@@ -83,3 +86,6 @@ from ._mixing import mixup as mixup
 from ._mixing import cutmix as cutmix
 from ._casts import cast as cast
 from .._checking import checking as checking
+
+if not _TYPE_CHECKING:  # or a type checker would take any name
+    __getattr__, __dir__, __all__ = _late(__name__)

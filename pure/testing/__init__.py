@@ -11,7 +11,10 @@ Each returns a `Report`, or raises an AssertionError with the smallest case that
 pipeline of the face: `dp.testing.check_invariance(*pipeline.pure())`.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 # isort: off
+from .._late import late as _late
 from ._report import Report as Report
 from ._report import Seen as Seen
 from ._order import check_order as check_order
@@ -20,3 +23,6 @@ from ._epoch import check_epoch as check_epoch
 from ._invariance import check_invariance as check_invariance
 from ._resume import check_resume as check_resume
 from ._gradients import check_gradients as check_gradients
+
+if not _TYPE_CHECKING:  # or a type checker would take any name
+    __getattr__, __dir__, __all__ = _late(__name__)

@@ -55,7 +55,7 @@ def test_the_pure_core_imports_no_flax() -> None:
 
 
 LATE = {
-    "dagrax.pure": {"ops", "testing", "visual", "fit"},
+    "dagrax.pure": {"host", "ops", "testing", "visual", "fit"},
     "dagrax.nnx_api": {"operators", "BrightnessOperator", "NoiseOperator"},
 }
 
@@ -68,12 +68,37 @@ def test_what_few_programs_use_is_imported_when_it_is_used(package: str) -> None
         assert not {{*own, "dagrax.pure.ops"}} & {{*sys.modules}}
         assert {LATE[package]} <= {{*dir(package)}} > {{"__version__", "Pipeline"}}
         print(*(getattr(package, name).__name__ for name in {sorted(LATE[package])}))
-        package.absent
+        stars = {{}}
+        exec("from {package} import *", stars)
+        wanted = {{name for name in dir(package) if name[0] != "_"}} - {{"internal"}}
+        assert wanted <= {{*stars}}, wanted - {{*stars}}
+        package.of_nothing_like_it
     """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert {name.rpartition(".")[2] for name in run.stdout.split()} == LATE[package]
-    last = f"AttributeError: module '{package}' has no attribute 'absent'"
+    last = f"AttributeError: module '{package}' has no attribute 'of_nothing_like_it'"
     assert run.stderr.splitlines()[-1] == last
+
+
+MISSPELT = {
+    "dagrax.pure": ("Shufled", "; did you mean `Shuffled`?"),
+    "dagrax.pure.ops": ("hue_adjust", "; did you mean `adjust_hue`?"),
+    "dagrax.pure.host": ("DiscSource", "; did you mean `DiskSource`?"),
+    "dagrax.pure.testing": ("check_epochs", "; did you mean `check_epoch`?"),
+    "dagrax.pure.visual": ("shows", "; did you mean `show`?"),
+    "dagrax.nnx_api": ("Pipelne", "; did you mean `Pipeline`?"),
+    "dagrax.nnx_api.operators": ("RandomFlp", "; did you mean `RandomFlip`?"),
+}
+
+
+@pytest.mark.parametrize("package", MISSPELT)
+def test_a_name_that_is_misspelt_is_told_with_the_one_that_was_meant(package: str) -> None:
+    module, (name, meant) = importlib.import_module(package), MISSPELT[package]
+    for wrong, told in ((name, meant), ("of_nothing_like_it_xyz", ""), ("__of_python__", "")):
+        with pytest.raises(AttributeError) as error:
+            getattr(module, wrong)
+        assert str(error.value) == f"module '{package}' has no attribute '{wrong}'{told}"
+    assert all(hasattr(module, public) for public in module.__all__)
 
 
 def test_dagrax_is_a_namespace_and_owns_no_code() -> None:
