@@ -65,7 +65,7 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         self._last = 0  # behind the last record that was given
         self._epoch: int | None = None  # that the pass is for, as soon as a loop has asked
         self._wanted: _Wanted | None = None
-        self._is_looped = False
+        self._start: int | None = None  # of a loop, which heeds an Ended itself
 
     def expect(self, epoch: int, offset: int, until: int, *, is_end: bool) -> None:
         self._wanted = _Wanted(epoch, offset, until, is_end)
@@ -76,7 +76,7 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         kept for whoever asks again."""
         ids = checked_ids(ids)
         wanted, self._wanted = self._wanted, None
-        self._is_looped = wanted is not None  # by what heeds an Ended itself
+        self._start = None if wanted is None else wanted.offset
         filled: PyTree[np.ndarray] = buffers(self, len(ids)) if out is None else out
         leaves = jax.tree.leaves(filled)
         rows = self._rows(ids, wanted)
@@ -160,8 +160,14 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
     def _ended(self) -> BaseException:
         found = self._pass.found
         if self._length is None and found:
-            if not self._is_looped:
+            if self._start is None:
                 self.size = found
+            elif self._start > found:
+                told = (
+                    f"The data set has ended after {found} records, but was to go on at record "
+                    f"{self._start}; go to a place that is there: pipeline.seek(offset=0)."
+                )
+                return at_record(EOFError(told), self._start)
             return at_record(Ended(found), found)
         promised = "" if self._length is None else f", of {self._length} that its length promises"
         if not found:

@@ -59,12 +59,9 @@ class Files:
     def check(self) -> None:
         """Refuse those that were written. **Errors:** OSError."""
         for path, was in self._seen.items():
-            if not (self._may_be_replaced and _is_other(path, was)):
+            try:
+                now = seen(path)
+            except OSError:  # removed, or out of reach: what is mapped stays
+                continue
+            if now != was and not (self._may_be_replaced and now.number != was.number):
                 check_unchanged(path, was, mapped=True)
-
-
-def _is_other(path: Path, was: Seen) -> bool:
-    try:
-        return seen(path).number != was.number
-    except OSError:  # removed, or out of reach
-        return True

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int64, PyTree
 
 from .._flow._fetched import asked, reraise
-from .._flow._host_source import AbstractHostSource, Ended, check_host_source
+from .._flow._host_source import UNKNOWN, AbstractHostSource, Ended, check_host_source
 from .._flow._hosted import Hosted, is_hosted
 from .._flow._numbers import held_as
 from .._flow._source import AbstractSource
@@ -120,7 +120,8 @@ def _check_hosted(source: AbstractHostSource[Any], records: int) -> Report:
         *(Seen(x, "the same records") for x in order),
         Seen("into `out`", out),
     )
-    return Report("check_source", f"{name} of {counted(int(source.size), 'record')}", seen)
+    many = "records" if source.size == UNKNOWN else counted(int(source.size), "record")
+    return Report("check_source", f"{name} of {many}", seen)
 
 
 def _sample(size: int, records: int) -> _Ids:

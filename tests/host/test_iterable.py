@@ -290,3 +290,17 @@ def test_a_length_is_told_as_soon_as_a_pass_has_ended() -> None:
 def test_any_batch_size_may_be_scanned_where_nobody_knows_how_many_there_are() -> None:
     with pipeline_of(endless, batch_size=17) as pipeline:
         assert pipeline.scan(lambda batch: batch["x"][0], length=2).tolist() == [0, 17]
+
+
+def test_a_place_behind_the_end_of_the_data_set_is_told() -> None:
+    with pipeline_of() as pipeline:
+        pipeline.seek(offset=100)
+        for _ in range(2):
+            with pytest.raises(EOFError) as caught:
+                pipeline.step()
+            assert str(caught.value) == (
+                "The data set has ended after 10 records, but was to go on at record 100; go to a "
+                "place that is there: pipeline.seek(offset=0)."
+            )
+        pipeline.seek(offset=0)
+        assert in_a_row(passed(pipeline)) == list(range(10))
