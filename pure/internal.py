@@ -103,6 +103,5 @@ if _TYPE_CHECKING:
     from .visual._draw import check_drawing as check_drawing
     from .visual._show import check_sheet as check_sheet
 else:
-    __getattr__, _, _ = _late(
-        "dagrax.pure", check_drawing=".visual._draw", check_sheet=".visual._show"
-    )
+    _homes = {"check_drawing": ".visual._draw", "check_sheet": ".visual._show"}
+    __getattr__ = _late("dagrax.pure", **_homes)[0]
