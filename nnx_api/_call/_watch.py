@@ -6,60 +6,60 @@ Variable is no structure and may change. The watch may see a change where there 
 """
 
 import functools
-import itertools
 import operator
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from operator import is_
 from typing import Any
 
 from flax import nnx
 from jaxtyping import PyTree
 
+from dagrax.pure import internal
+
 from ._inside import ATOMS, attributes, inside
 from ._parts import FLAX_OWN
 
-_each = itertools.chain.from_iterable
 _metadata: Callable[[object], dict[str, object]] = operator.attrgetter("_var_metadata")
 _WORDS = frozenset({bool, str, type(None)})
-_closed_over: Callable[[object], object] = operator.attrgetter("cell_contents")
 
 
 class Watch:
     """Notices a change in what makes up `modules`."""
 
     def __init__(self, modules: object):
-        self._held: list[Collection[object]] = []  # lists, and live views of what dicts hold
+        self._places = internal.Places()
         self._named: list[dict[Any, object]] = []  # those whose names can change unseen
         self._variables: list[nnx.Variable[PyTree]] = []
         self._told: list[nnx.Variable[PyTree]] = []  # of metadata in plain words
-        self._cells: list[types.CellType] = []
         self._slotted: list[object] = []
         self._add(modules, {})
-        # Behind each, so that what has grown or shrunk is seen in the same pass.
-        self._looked_at = [x for held in (*self._held, *self._named) for x in (held, (object(),))]
-        self._seen = list(_each(self._looked_at))
-        self._contents = list(map(_closed_over, self._cells))
-        self._metadata = list(map(_metadata, self._variables))
-        self._words = list(map(dict, map(_metadata, self._told)))
-        self._slots = [list(attributes(x).values()) for x in self._slotted]
+        self._places.views += self._named
+        self._held = internal.Watch(self._places)
+        self._take()
 
     def unchanged(self) -> bool:
         """Whether everything in the modules holds, by identity, what it held."""
         return (
-            all(map(is_, self._seen, _each(self._looked_at)))
+            self._held.is_unchanged()
             and self._words == list(map(_metadata, self._told))
             and (not self._variables or self._same_metadata())
-            and (not self._cells or self._same_contents())
             and (not self._slotted or self._same_slots())
         )
 
+    def settle(self) -> None:
+        """Look no more at what has changed since, for a trace has set it."""
+        self._held.settle()
+        self._take()
+
+    def _take(self) -> None:
+        self._metadata = list(map(_metadata, self._variables))
+        self._words = list(map(dict, map(_metadata, self._told)))
+        self._slots = [list(attributes(x).values()) for x in self._slotted]
+
     def _same_metadata(self) -> bool:
         return all(map(is_, self._metadata, map(_metadata, self._variables)))
-
-    def _same_contents(self) -> bool:
-        return all(map(is_, self._contents, map(_closed_over, self._cells)))
 
     def _same_slots(self) -> bool:
         now = (attributes(x).values() for x in self._slotted)
@@ -82,9 +82,9 @@ class Watch:
         elif isinstance(value, dict):
             self._look_at(value)
         elif isinstance(value, list | set | deque):
-            self._held.append(value)
+            self._places.views.append(value)
         elif isinstance(value, types.FunctionType):
-            self._cells += value.__closure__ or ()
+            self._places.cells += value.__closure__ or ()
         elif not isinstance(value, Mapping | tuple | frozenset | functools.partial):
             self._look_at_object(value)
         for step in inside(value):
@@ -99,7 +99,7 @@ class Watch:
             self._slotted.append(value)
 
     def _look_at(self, held: dict[Any, object]) -> None:
-        self._held.append(held.values())
+        self._places.views.append(held.values())
         if not _are_listed(held):
             self._named.append(held)
 

@@ -229,8 +229,11 @@ def run(
     before, kept.owner = kept.owner, threading.get_ident()
     try:
         if is_new:
+            others = [x for x in kept.plans() if x is not plan and x.holds()]
             places = _places(pipeline, step_fn)
             result = plan.first_run(modules, program, values, *args, places=places)
+            for other in others:
+                other.settle()
         else:
             result = program(values, *args)
     finally:

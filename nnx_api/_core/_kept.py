@@ -75,6 +75,11 @@ class Kept:
                 object.__setattr__(owner, "_kept", kept)
         return kept
 
+    def plans(self) -> list[Plan]:
+        """What was planned, of the next call and of the next scan."""
+        planned = [] if self.plan is None else [self.plan[0]]
+        return planned if self._loop is None else [*planned, self._loop[-1].plan]
+
     def forget(self) -> None:
         """Plan anew: what was planned counts no more."""
         self.plan = self._loop = None

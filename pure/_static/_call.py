@@ -74,7 +74,7 @@ def called(
         program.lent.pop(me, None)  # JAX keeps the program for as long as it may be called again
     if program.was_traced:
         program.was_traced = False
-        memo.settle()
+        memo.settle(trees)
     return out
 
 

@@ -6,7 +6,7 @@ stay as they are. Nothing here knows what the pytrees are of, or compiles anythi
 
 import dataclasses
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import jax
@@ -89,12 +89,12 @@ class Memo:
             self._read[id(tree)] = weakref.ref(tree), watched(tree), parts
         return tree, parts
 
-    def settle(self) -> None:
-        """Take what the pytrees now reach for what they were read from: what a trace of them has
-        changed is no change of the user's."""
-        for number, (held, _, parts) in tuple(self._read.items()):
-            if (tree := held()) is not None:
-                self._read[number] = held, watched(tree), parts
+    def settle(self, trees: Sequence[tuple[PyTree, Parts]]) -> None:
+        """What has changed since these were read was set by a trace of them, and counts no more."""
+        for tree, _ in trees:
+            held, watch, _ = self._read.get(id(tree), (None, None, None))
+            if held is not None and watch is not None and held() is tree:
+                watch.settle()
 
     def own(self, name: object, keys: object, make: Callable[[], _Made]) -> _Made:
         """What is made for these keys, until it is asked for by that name with others."""

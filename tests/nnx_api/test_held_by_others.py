@@ -194,3 +194,42 @@ def test_every_way_in_heeds_it(case: str) -> None:
     assert ways_in(pipeline) == [1] * 5
     change()
     assert ways_in(pipeline) == [7] * 5
+
+
+# What a trace sets
+
+
+traced: list[int] = []
+number_traced = 0
+
+
+def counted_by_all(batch: Batch) -> Batch:
+    global number_traced
+    number_traced += 1
+    traced.append(1)
+    return batch
+
+
+def test_what_a_stage_sets_while_it_is_traced_compiles_nothing_anew() -> None:
+    own: list[int] = []
+
+    def counting(batch: Batch) -> Batch:
+        own.append(1)
+        return counted_by_all(batch)
+
+    pipelines = made(counting), made(counted_by_all)
+    for _ in range(3):
+        for pipeline in pipelines:
+            ways_in(pipeline)
+    for pipeline in pipelines:
+        assert pipeline.compilations().counts == {"step": 1, "outputs": 1, "scan": 1}
+
+
+def test_what_changes_behind_a_trace_that_has_set_something_else_is_heeded() -> None:
+    def counting(batch: Batch) -> Batch:
+        return counted_by_all({"x": batch["x"] * in_a_dict["k"]})
+
+    pipeline = made(counting)
+    assert ways_in(pipeline) == [1] * 5
+    in_a_dict["k"] = 7.0
+    assert ways_in(pipeline) == [7] * 5
