@@ -6,6 +6,7 @@ Lines and files do not count: a function written twice is one function.
 import dis
 import functools
 import hashlib
+import itertools
 import types
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,6 +16,10 @@ from ._reader import Reader
 _GLOBAL, _NAME = dis.opmap["LOAD_GLOBAL"], dis.opmap["LOAD_NAME"]
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _LONG = dis.opmap["EXTENDED_ARG"]
+_SETTING = (dis.opmap["STORE_GLOBAL"], dis.opmap["STORE_DEREF"])
+# What else is loaded by name is no name from outside; of a cell itself, nothing is read.
+_OF_ITS_OWN = ("LOAD_FAST", "LOAD_CLOSURE", "LOAD_CONST", "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER")
+_ATTRIBUTES, _ADDS = ("LOAD_ATTR", "LOAD_METHOD"), ("append", "appendleft", "add", "extend")
 
 
 class Code(NamedTuple):
@@ -60,6 +65,38 @@ def _read(code: types.CodeType) -> Iterator[tuple[bool, str]]:
             yield False, code.co_names[place >> 1]
         elif step in (_NAME, _IMPORT):
             yield step == _IMPORT, code.co_names[place]
+
+
+def may_set(code: types.CodeType) -> bool:
+    """Whether a code, or one within, sets a name that is not its own alone."""
+    return any(step in _SETTING for step in code.co_code[::2]) or any(map(may_set, _within(code)))
+
+
+def set_by(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """The names from outside that a code sets, and those that it only adds to: what they hold is
+    for others, such as a count of its traces."""
+    is_set, added, read = _uses(code)
+    return is_set, added - read
+
+
+def _uses(code: types.CodeType) -> tuple[set[str], set[str], set[str]]:
+    """The names that a code, and the code within, sets, adds to, and reads for anything else."""
+    is_set, added, read = set[str](), set[str](), set[str]()
+    steps = (x for x in dis.get_instructions(code) if x.opcode != _LONG)
+    for step, after in itertools.pairwise(steps):
+        if step.opname.startswith("LOAD_") and not step.opname.startswith(_OF_ITS_OWN):
+            adds = after.opname in _ATTRIBUTES and after.argval in _ADDS
+            (added if adds else read).add(step.argval)
+        elif step.opcode in _SETTING and step.argval not in code.co_cellvars:
+            is_set.add(step.argval)
+    for inner in _within(code):
+        for mine, others in zip((is_set, added, read), _uses(inner), strict=True):
+            mine |= others
+    return is_set, added, read
+
+
+def _within(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield from (x for x in code.co_consts if isinstance(x, types.CodeType))
 
 
 def _constant(within: dict[types.CodeType, Code], value: object, reader: Reader) -> None:

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTreeDef
 
-from ._code import Code, code_of
+from ._code import Code, code_of, may_set, set_by
 from ._installed import is_installed
 from ._places import Buffer, held
 from ._reader import Reader
@@ -39,6 +39,7 @@ _WRITTEN: tuple[tuple[type, Callable[..., str]], ...] = (
     (str, str.__repr__),
     (bytes, bytes.__repr__),
 )
+_GROW = (list, set, collections.deque)
 _FIELD = type(vars(collections.namedtuple("_FIELD", "name"))["name"])
 
 
@@ -165,19 +166,35 @@ def _(value: types.FunctionType, reader: Reader) -> None:
     reader.parts.append(("function", code.content, names.get("__name__")))
     reader.read(value.__defaults__)
     reader.read(value.__kwdefaults__)
-    for cell in value.__closure__ or ():
+    closed_over = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
+    outside = {} if is_installed(names) else {name: names.get(name) for name in code.globals}
+    for name in _own(value, {**outside, **{name: held(x) for name, x in closed_over.items()}}):
+        reader.parts.append(("own", name))
+        closed_over.pop(name, None)
+        outside.pop(name, None)
+    for cell in closed_over.values():
         reader.used(held(cell), code.names)
-    reader.far(lambda: _outside(value, code, reader))
+    reader.far(lambda: _outside(value, code, tuple(outside), reader))
     if not is_installed(names) or value.__closure__:  # all that a user may set anew of it
         reader.places.functions.append(value)
-        reader.places.cells += value.__closure__ or ()
+        reader.places.cells += closed_over.values()
         reader.places.views.append(vars(value).values())
 
 
-def _outside(value: types.FunctionType, code: Code, reader: Reader) -> None:
+def _own(value: types.FunctionType, held: Mapping[str, object]) -> list[str]:
+    """What a function sets, or only adds to, of all that it reaches by name: its own counts."""
+    grow = {name for name, x in held.items() if type(x) in _GROW}
+    if not grow and not may_set(value.__code__):
+        return []
+    is_set, added = set_by(value.__code__)
+    return [name for name in held if name in is_set | (added & grow)]
+
+
+def _outside(
+    value: types.FunctionType, code: Code, outside: tuple[str, ...], reader: Reader
+) -> None:
     names = value.__globals__
     reader.named(vars(value))
-    outside = () if is_installed(names) else code.globals
     builtins: dict[str, object] = getattr(value, "__builtins__", {})
     for name in outside:
         reader.parts.append(("global", name, name in names))

@@ -233,3 +233,20 @@ def test_what_changes_behind_a_trace_that_has_set_something_else_is_heeded() -> 
     assert ways_in(pipeline) == [1] * 5
     in_a_dict["k"] = 7.0
     assert ways_in(pipeline) == [7] * 5
+
+
+def test_a_step_function_that_counts_its_traces_is_traced_once() -> None:
+    counts: list[int] = []
+    number = 0
+
+    def counting(batch: Batch) -> Any:
+        nonlocal number
+        number += 1
+        counts.append(1)
+        return first(batch)
+
+    pipeline = made(lambda batch: batch)
+    for _ in range(3):
+        pipeline.scan(counting, length=2)
+        pipeline.scan(lambda batch: counts.append(1) or first(batch), length=2)  # type: ignore[func-returns-value]
+    assert (number, len(counts)) == (1, 2)

@@ -198,6 +198,19 @@ def test_what_a_trace_itself_changes_makes_no_new_program() -> None:
     assert len(traces) == 1
 
 
+def test_a_body_that_counts_its_traces_is_traced_once() -> None:
+    traces: list[None] = []
+
+    def body(carry: Any, batch: Any) -> Any:
+        traces.append(None)
+        return carry, None
+
+    pipeline, stream = pipe(lambda batch: batch), ones()
+    for _ in range(3):
+        dp.scan(body, jnp.zeros(()), pipeline, stream, stream.start(), length=2)
+    assert len(traces) == 1
+
+
 # Nothing is kept alive
 
 

@@ -504,6 +504,49 @@ def test_a_module_that_code_imports_is_heeded(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.undo()
 
 
+COUNTED: list[int] = []
+NUMBER = 0
+
+
+def test_what_a_function_only_adds_to_or_sets_itself_does_not_count() -> None:
+    counted: list[int] = []
+    number = 0
+
+    def adds(x: Any) -> Any:
+        counted.append(1)
+        COUNTED.append(1)
+        return x
+
+    def sets(x: Any) -> Any:
+        global NUMBER
+        nonlocal number
+        NUMBER += 1
+        number += 1
+        return x
+
+    def within(x: Any) -> Any:
+        def inner() -> None:
+            nonlocal number
+            number += 1
+            counted.append(1)
+
+        inner()
+        return x
+
+    def reads(x: Any) -> Any:
+        counted.append(1)
+        return x * len(counted)
+
+    def reads_within(x: Any) -> Any:
+        counted.append(1)
+        return (lambda: counted[0])(), x
+
+    for fn, counts in ((adds, 0), (sets, 0), (within, 0), (reads, 1), (reads_within, 1)):
+        key, watch = static_key(fn), watched(fn)
+        fn(1)
+        assert (static_key(fn) != key, not watch.is_unchanged()) == (counts, counts)
+
+
 def test_what_is_changed_where_no_other_holds_it_is_not_far() -> None:
     value = Plain([1])
     watch = watched(value, only_far=True)
