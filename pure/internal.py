@@ -104,5 +104,6 @@ if _TYPE_CHECKING:
     from .visual._draw import check_drawing as check_drawing
     from .visual._show import check_sheet as check_sheet
 else:
-    _homes = {"check_drawing": ".visual._draw", "check_sheet": ".visual._show"}
-    __getattr__ = _late("dagrax.pure", **_homes)[0]
+    __getattr__ = _late("dagrax.pure", check_drawing=".visual._draw", check_sheet=".visual._show")[
+        0
+    ]
