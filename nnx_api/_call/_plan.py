@@ -41,7 +41,7 @@ class Plan:
         self.refuse = refuse
         self._private = private
         self._key = structure_key(parts, modules)
-        self._near, self._far = Watch(modules), far_watched(parts, modules)
+        self._look_at(modules)
         self._programs: dict[tuple[Fn, tuple[Hashable, ...]], Program] = {}
         self._looked_through: set[Hashable] = set()
         self._untraced: set[type] = set()
@@ -97,11 +97,14 @@ class Plan:
         result = program(values, *args)
         self._looked_through.add(program.key)
         program.has_run = True
-        self.settle()
+        self._look_at(modules)  # what a trace sets is no change to come
         return result
 
+    def _look_at(self, modules: PyTree) -> None:
+        self._near, self._far = Watch(modules), far_watched(self.parts, modules)
+
     def settle(self) -> None:
-        """What has changed since the plan was made was set by a trace, and counts no more."""
+        """Take what is held now for what the plan was made from: a trace has set it."""
         self._near.settle()
         self._far.settle()
 

@@ -49,7 +49,7 @@ class Watch:
         )
 
     def settle(self) -> None:
-        """Look no more at what has changed since, for a trace has set it."""
+        """Take what is held now for what was held: a trace has set it."""
         self._held.settle()
         self._take()
 

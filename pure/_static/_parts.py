@@ -90,11 +90,12 @@ class Memo:
         return tree, parts
 
     def settle(self, trees: Sequence[tuple[PyTree, Parts]]) -> None:
-        """What has changed since these were read was set by a trace of them, and counts no more."""
-        for tree, _ in trees:
-            held, watch, _ = self._read.get(id(tree), (None, None, None))
-            if held is not None and watch is not None and held() is tree:
-                watch.settle()
+        """Take what these now reach for what they were read from: what a trace of them has changed
+        is no change of the user's."""
+        for tree, parts in trees:
+            before = self._read.get(id(tree))
+            if before is not None and before[0]() is tree:
+                self._read[id(tree)] = before[0], watched(tree), parts
 
     def own(self, name: object, keys: object, make: Callable[[], _Made]) -> _Made:
         """What is made for these keys, until it is asked for by that name with others."""

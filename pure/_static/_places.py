@@ -8,7 +8,7 @@ import array
 import itertools
 import operator
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
 from typing import TypeAlias
 
@@ -59,7 +59,7 @@ class Watch:
             (held, tuple(places.cells)),
         ]
         self._looks = tuple(places.looks)
-        self._take()
+        self.settle()
 
     def is_unchanged(self) -> bool:
         """Whether everything is, by identity, what it was."""
@@ -70,24 +70,7 @@ class Watch:
         )
 
     def settle(self) -> None:
-        """Look no more at what has changed since: a trace has set it, and it is none of what the
-        trace was made from. What a dict holds beside it is looked at as before."""
-        before, views, found = iter(self._seen), self._views, iter(self._found)
-        self._views, lookups = [], self._lookups
-        self._lookups = [
-            (look, tuple(x for x in of if next(found) is look(x))) for look, of in lookups
-        ]
-        for view, (end,) in zip(views[::2], views[1::2], strict=True):
-            was, now = list(_until(end, before)), list(view)
-            if _are_same(was, now):
-                self._views += [view, (end,)]
-            elif isinstance(view, ValuesView):
-                held: Mapping[object, object] = view.mapping  # type: ignore[attr-defined]
-                same = [name for name, x, y in zip(held, was, now, strict=False) if x is y]
-                self._lookups.append((held.get, tuple(same)))
-        self._take()
-
-    def _take(self) -> None:
+        """Take what is there now for what was there: a trace has set it, and no user."""
         self._seen = list(_each(self._views))
         self._found = list(self._looked_up())
         self._shown = list(self._looked_at())
@@ -100,13 +83,6 @@ class Watch:
 
     def _is_shown(self) -> bool:
         return _are_same(self._shown, list(self._looked_at()))
-
-
-def _until(end: object, items: Iterator[object]) -> Iterator[object]:
-    for item in items:
-        if item is end:
-            return
-        yield item
 
 
 def _are_same(before: Sequence[object], now: Sequence[object]) -> bool:

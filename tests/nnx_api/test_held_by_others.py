@@ -250,3 +250,20 @@ def test_a_step_function_that_counts_its_traces_is_traced_once() -> None:
         pipeline.scan(counting, length=2)
         pipeline.scan(lambda batch: counts.append(1) or first(batch), length=2)  # type: ignore[func-returns-value]
     assert (number, len(counts)) == (1, 2)
+
+
+class Lazy:
+    k: float | None = None
+
+    def __call__(self, batch: Batch) -> Batch:
+        if self.k is None:
+            self.k = 1.0
+        return {"x": batch["x"] * self.k}
+
+
+def test_what_was_set_by_a_trace_is_heeded_when_a_user_sets_it() -> None:
+    lazy = Lazy()
+    pipeline = made(lazy)
+    assert ways_in(pipeline) == [1] * 5
+    lazy.k = 7.0
+    assert ways_in(pipeline) == [7] * 5
