@@ -11,6 +11,7 @@ import pytest
 
 import dagrax.pure as dp
 from dagrax.pure import visual
+from tests.platforms import with_graphviz
 
 NAMES = ['say "hi" [1]', "<b>&amp; {a|b}", "naïve 日本 `x` #35; \\", "two\nlines", "end"]
 STREAM = dp.Stream(dp.ArraySource({"x": np.zeros((8, 3), np.float32)}), batch_size=4)
@@ -72,6 +73,7 @@ flowchart LR
 """
 
 
+@with_graphviz
 @pytest.mark.parametrize("direction", ["right", "down"])
 def test_dot_is_read_by_graphviz(facts: dp.Summary, direction: Any) -> None:
     dot(visual.draw(facts, direction=direction, cost=True).dot)
@@ -84,12 +86,15 @@ def dot(text: str) -> str:
     return made.stdout
 
 
-def test_names_are_escaped_in_both_languages() -> None:
-    drawing = visual.draw(row_of(NAMES))
-    root = ElementTree.fromstring(drawing.svg())
+@with_graphviz
+def test_names_are_escaped_in_a_picture() -> None:
+    root = ElementTree.fromstring(visual.draw(row_of(NAMES)).svg())
     texts = ["".join(x.itertext()) for x in root.iter("{http://www.w3.org/2000/svg}text")]
     assert [name.replace("\n", " ") in texts for name in NAMES] == [True] * len(NAMES)
-    lines = str(drawing).splitlines()
+
+
+def test_names_are_escaped_in_mermaid() -> None:
+    lines = str(visual.draw(row_of(NAMES))).splitlines()
     assert lines[2:7] == [
         '    n0["say #quot;hi#quot; [1]<br/>same"]',
         '    n1["#lt;b#gt;#amp;amp; {a#124;b}<br/>same"]',
@@ -105,18 +110,23 @@ def test_of_many_fields_the_first_are_drawn() -> None:
     assert '|"c00: f32[2]<br/>c01: f32[2]<br/>c02: f32[2]<br/>… 17 more"|' in text
 
 
-@pytest.mark.parametrize(
-    ("suffix", "start"),
-    [(".svg", b"<svg"), (".png", b"\x89PNG"), (".dot", b"digraph"), (".mmd", b"flow")],
-)
-def test_a_file_is_what_its_suffix_says(
-    facts: dp.Summary, tmp_path: Path, suffix: str, start: bytes
-) -> None:
-    file = tmp_path / f"graph{suffix}"
-    drawing = visual.draw(facts, file)
-    assert file.read_bytes().startswith(start)
-    texts = {".svg": drawing.svg(), ".dot": drawing.dot, ".mmd": str(drawing)}
-    assert suffix == ".png" or file.read_text(encoding="utf-8") == texts[suffix]
+@with_graphviz
+def test_a_picture_is_what_its_suffix_says(facts: dp.Summary, tmp_path: Path) -> None:
+    svg, png = tmp_path / "graph.svg", tmp_path / "graph.png"
+    drawing = visual.draw(facts, svg)
+    drawing.save(png)
+    assert drawing.svg().startswith("<svg")
+    assert svg.read_text(encoding="utf-8") == drawing.svg()
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_text_is_what_its_suffix_says(facts: dp.Summary, tmp_path: Path) -> None:
+    graph, flow = tmp_path / "graph.dot", tmp_path / "graph.mmd"
+    drawing = visual.draw(facts, graph)
+    drawing.save(flow)
+    assert graph.read_text(encoding="utf-8") == drawing.dot
+    assert flow.read_text(encoding="utf-8") == str(drawing)
+    assert drawing.dot.startswith("digraph")
 
 
 def test_a_library_that_is_absent_is_told_by_name(
@@ -131,6 +141,7 @@ def test_a_library_that_is_absent_is_told_by_name(
     )
 
 
+@with_graphviz
 def test_a_notebook_is_given_a_picture_for_both_themes(facts: dp.Summary) -> None:
     bundle = visual.draw(facts)._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html", "image/svg+xml"}
