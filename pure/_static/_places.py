@@ -8,14 +8,16 @@ import array
 import itertools
 import operator
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import is_
 from typing import TypeAlias
 
 import numpy as np
 
 _each = itertools.chain.from_iterable
-_OF_A_FUNCTION = tuple(map(operator.attrgetter, ("__code__", "__defaults__", "__kwdefaults__")))
+_code, _defaults, _kwdefaults = map(
+    operator.attrgetter, ("__code__", "__defaults__", "__kwdefaults__")
+)
 Buffer: TypeAlias = np.ndarray | bytearray | array.array  # type: ignore[type-arg]
 MOST_BYTES = 2**16  # of an array whose contents are looked at
 
@@ -24,7 +26,7 @@ class Places:
     """Where what was read is held: containers, names of modules, functions, and anything else."""
 
     def __init__(self) -> None:
-        self.views: list[Iterable[object]] = []  # lists and the like, and live views of dicts
+        self.views: list[Collection[object]] = []  # lists and the like, and live views of dicts
         self.functions: list[types.FunctionType] = []
         self.cells: list[types.CellType] = []
         self.names: dict[int, tuple[Mapping[str, object], dict[str, None]]] = {}
@@ -48,35 +50,40 @@ class Places:
 class Watch:
     """As long as places hold what they held, by identity, nothing need be read anew."""
 
-    __slots__ = ("_found", "_looks", "_lookups", "_seen", "_shown", "_views")
+    __slots__ = ("_looks", "_lookups", "_seen", "_shown", "_sizes", "_views")
 
     def __init__(self, places: Places):
-        # Behind each, so that what has grown or shrunk is seen in the same pass.
-        self._views = [x for view in places.views for x in (view, (object(),))]
-        self._lookups: list[tuple[Callable[..., object], Sequence[object]]] = [
-            *((names.get, tuple(wanted)) for names, wanted in places.names.values()),
-            *((own, tuple(places.functions)) for own in _OF_A_FUNCTION),
-            (held, tuple(places.cells)),
+        self._views, self._looks = places.views, places.looks
+        names = [(held, name) for held, wanted in places.names.values() for name in wanted]
+        functions = places.functions
+        lookups: list[tuple[Callable[..., object], tuple[Sequence[object], ...]]] = [
+            (dict.get, tuple(zip(*names, strict=True))),
+            # Each look at a function is told to the hooks of an audit, of which there is one in
+            # every process with JAX. What has no defaults does not come to depend on any.
+            (_code, (functions,)),
+            (_defaults, ([x for x in functions if x.__defaults__],)),
+            (_kwdefaults, ([x for x in functions if x.__kwdefaults__],)),
+            (held, (places.cells,)),
         ]
-        self._looks = tuple(places.looks)
+        self._lookups = [(look, *at) for look, at in lookups if at and at[0]]
         self.settle()
 
     def is_unchanged(self) -> bool:
         """Whether everything is, by identity, what it was."""
         return (
-            all(map(is_, self._seen, _each(self._views)))
-            and all(map(is_, self._found, self._looked_up()))
+            self._sizes == list(map(len, self._views))
+            and all(map(is_, self._seen, self._all()))
             and (not self._looks or self._is_shown())
         )
 
     def settle(self) -> None:
         """Take what is there now for what was there: a trace has set it, and no user."""
-        self._seen = list(_each(self._views))
-        self._found = list(self._looked_up())
+        self._sizes = list(map(len, self._views))
+        self._seen = list(self._all())
         self._shown = list(self._looked_at())
 
-    def _looked_up(self) -> Iterable[object]:
-        return _each(itertools.starmap(map, self._lookups))
+    def _all(self) -> Iterable[object]:
+        return _each([*self._views, *itertools.starmap(map, self._lookups)])
 
     def _looked_at(self) -> Iterable[object]:
         return _each([look() for look in self._looks])

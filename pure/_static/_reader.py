@@ -6,7 +6,7 @@ What is noted of a kind of value it is told; it must not know the kinds.
 import functools
 import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import jax
 import numpy as np
@@ -154,7 +154,7 @@ class Reader:
         """Whether the places are noted where what is read just now is held."""
         return self._far > 0 or not self._only_far
 
-    def holds(self, *views: Iterable[object]) -> None:
+    def holds(self, *views: Collection[object]) -> None:
         """What is read is held there: by containers, or as live views of dicts show it."""
         if self.is_noted:
             self.places.views += views
