@@ -18,7 +18,7 @@ import sys
 import types
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import jax
 import numpy as np
@@ -154,7 +154,7 @@ def _(value: Mapping[object, object], reader: Reader) -> None:
 
 @content.register(set)
 @content.register(frozenset)
-def _(value: Iterable[object], reader: Reader) -> None:
+def _(value: Collection[object], reader: Reader) -> None:
     reader.attributes(value)
     reader.unordered(value)
     reader.holds(value)
