@@ -18,7 +18,7 @@ import sys
 import types
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import jax
 import numpy as np
@@ -40,6 +40,7 @@ _WRITTEN: tuple[tuple[type, Callable[..., str]], ...] = (
     (bytes, bytes.__repr__),
 )
 _GROW = (list, set, collections.deque)
+_OF_DATACLASSES = re.compile("__(new|init|repr|eq|lt|le|gt|ge|hash|setattr|delattr)__")
 _FIELD = type(vars(collections.namedtuple("_FIELD", "name"))["name"])
 
 
@@ -137,7 +138,7 @@ def _(value: object, reader: Reader) -> None:
 @content.register(tuple)
 @content.register(list)
 @content.register(collections.deque)
-def _(value: Iterable[object], reader: Reader) -> None:
+def _(value: Collection[object], reader: Reader) -> None:
     reader.attributes(value)
     reader.each(value)
     reader.holds(value)
@@ -175,10 +176,18 @@ def _(value: types.FunctionType, reader: Reader) -> None:
     for cell in closed_over.values():
         reader.used(held(cell), code.names)
     reader.far(lambda: _outside(value, code, tuple(outside), reader))
-    if not is_installed(names) or value.__closure__:  # all that a user may set anew of it
+    if not _is_made(value):  # all that a user may set anew of it
         reader.places.functions.append(value)
         reader.places.cells += closed_over.values()
         reader.places.views.append(vars(value).values())
+
+
+def _is_made(value: types.FunctionType) -> bool:
+    """Whether a library wrote it, or Python for a dataclass, and so nobody sets anything of it."""
+    installed = is_installed(value.__globals__)
+    if value.__defaults__ or value.__kwdefaults__ or not _OF_DATACLASSES.fullmatch(value.__name__):
+        return installed and not value.__closure__
+    return installed or value.__code__.co_filename == "<string>"
 
 
 def _own(value: types.FunctionType, held: Mapping[str, object]) -> list[str]:

@@ -7,6 +7,7 @@ call of the pipeline gives 7 then, as one made anew does.
 import array
 import collections
 import contextvars
+import dataclasses
 import functools
 import sys
 import types
@@ -39,6 +40,15 @@ setting: contextvars.ContextVar[float] = contextvars.ContextVar("setting", defau
 def times(read: Callable[[], Any]) -> Callable[[Batch], Batch]:
     """A stage that multiplies by what the function reads."""
     return lambda batch: {"x": batch["x"] * read()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    k: float = 1.0
+
+
+def seven(fields: Fields) -> int:
+    return 7
 
 
 def called() -> float:
@@ -131,12 +141,22 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[[], object]]] = {
     "a property": (AsAProperty(), lambda: setattr(me, "factor", 7.0)),
     "a method": (Replaced(), lambda: setattr(Replaced, "__call__", sevenfold)),
     "defaults": (with_default, lambda: setattr(with_default, "__defaults__", (7.0,))),
+    "those of a dataclass": (
+        times(lambda: Fields().k),
+        lambda: setattr(Fields.__init__, "__defaults__", (7.0,)),
+    ),
+    "a method of a dataclass": (
+        times(lambda: max(1, min(7, hash(Fields(0.0))))),
+        lambda: setattr(Fields, "__hash__", seven),
+    ),
     "named ones": (with_default, lambda: setattr(with_default, "__kwdefaults__", {"own": 7.0})),
 }
 BEFORE: list[tuple[Any, str, Any]] = [
     *((kind, "k", 1.0) for kind in (OfTheClass, space)),
     (me, "factor", 1.0),
     (Replaced, "__call__", Replaced.__call__),
+    (Fields.__init__, "__defaults__", (1.0,)),
+    (Fields, "__hash__", lambda fields: 1),
     (with_default, "__defaults__", (1.0,)),
     (with_default, "__kwdefaults__", {"own": 1.0}),
 ]
