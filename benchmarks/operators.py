@@ -313,11 +313,12 @@ def own(row: Row, x: Any, keys: Any) -> Callable[[], Any]:
 def staged(stages: Sequence[Any], x: Any, keys: Any) -> Callable[[], Any]:
     """A batch after some operators, each with keys of its own; what they hold is an argument."""
     graph, state = nnx.split(nnx.List(stages))
+    held, structure = jax.tree.flatten(state)  # as a pipeline calls its stages
 
     @jax.jit
-    def run(state: Any, x: Any, keys: Any) -> Any:
+    def run(held: Any, x: Any, keys: Any) -> Any:
         batch = {"image": x}
-        for number, stage in enumerate(nnx.merge(graph, state)):
+        for number, stage in enumerate(nnx.merge(graph, jax.tree.unflatten(structure, held))):
             of_stage = jax.vmap(jax.random.fold_in, (0, None))(keys, number) if number else keys
             if isinstance(stage, op.MixUp | op.CutMix):
                 batch = stage(batch, key=jax.random.key(number), record_keys=of_stage)
@@ -325,7 +326,7 @@ def staged(stages: Sequence[Any], x: Any, keys: Any) -> Callable[[], Any]:
                 batch = stage(batch, **{"record_keys": of_stage} if stage.draws() else {})
         return batch["image"]
 
-    return part(run, state, x, keys)
+    return part(run, held, x, keys)
 
 
 def mapped(row: Row, function: Function) -> Function:
