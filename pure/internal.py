@@ -62,8 +62,8 @@ from ._static._installed import is_installed as is_installed
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key
 from ._static._key import watched as watched
-from ._static._places import Places as Places
 from ._static._places import Watch as Watch
+from ._static._reader import Instead as Instead
 from ._summary._apart import chunk_of_one as chunk_of_one
 from ._summary._cost import Apart as Apart
 from ._summary._cost import Run as Run

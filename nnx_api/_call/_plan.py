@@ -22,8 +22,8 @@ from ._programs import (
     Private,
     Program,
     Refuse,
-    far_watched,
     function_key,
+    held_watched,
     structure_key,
     watched,
 )
@@ -48,7 +48,7 @@ class Plan:
 
     def holds(self) -> bool:
         """Whether the modules have kept the structure that they were planned with."""
-        return self._near.unchanged() and self._far.is_unchanged()
+        return self._held.is_unchanged() and self._metadata.is_unchanged()
 
     def are_traced(self, values: Values) -> bool:
         """Whether any of the values of the Variables belongs to a trace."""
@@ -101,12 +101,12 @@ class Plan:
         return result
 
     def _look_at(self, modules: PyTree) -> None:
-        self._near, self._far = Watch(modules), far_watched(self.parts, modules)
+        self._held, self._metadata = held_watched(self.parts, modules), Watch(self.parts.leaves)
 
     def settle(self) -> None:
         """Take what is held now for what the plan was made from: a trace has set it."""
-        self._near.settle()
-        self._far.settle()
+        self._held.settle()
+        self._metadata.settle()
 
     def _made(
         self, fn: Fn, said: tuple[Hashable, ...], static: tuple[object, ...], *, shareable: bool

@@ -8,7 +8,7 @@ A checked program also computes whether what its functions check at run time hol
 
 import time
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -20,11 +20,13 @@ from jaxtyping import PyTree
 from dagrax.pure import internal
 
 from ._inside import attributes
-from ._parts import Changed, Held, Parts, Values, raw_value
+from ._parts import FLAX_OWN, Changed, Held, Parts, Values, raw_value
+from ._watch import in_words, metadata_of
 
 _MOST = 32
 Fn: TypeAlias = Callable[..., Any]  # of modules, arguments and static arguments
 Args: TypeAlias = tuple[PyTree, ...]
+Views: TypeAlias = tuple[Collection[object], ...]
 Refuse: TypeAlias = Callable[[checkify.Error, Values], None]
 # The result and what has changed; then, of a checked program, what was found.
 Compiled: TypeAlias = Callable[["_Handle", Values, Args], tuple[Any, ...]]
@@ -149,29 +151,43 @@ def watched(said: object) -> internal.Watch:
     return internal.watched(said, opaque=_is_variable)
 
 
-def far_watched(parts: Parts, modules: PyTree) -> internal.Watch:
-    """Whether what the modules' key was read from is unchanged where others hold it too."""
-    return internal.watched(modules, opaque=_is_variable, instead=_leaves_of(parts), only_far=True)
+def held_watched(parts: Parts, modules: PyTree) -> internal.Watch:
+    """Whether what the modules' key was read from is unchanged; values of Variables may change."""
+    return internal.watched(modules, opaque=_is_variable, instead=_leaves_of(parts))
 
 
-def _leaves_of(parts: Parts) -> Callable[[object], object]:
+def _leaves_of(parts: Parts) -> internal.Instead:
     """In place of a Variable that is an argument, what the program depends on of it; in place of a
-    module, what flax sees of it."""
-    noted: dict[int, object] = {
-        id(raw_value(x) if isinstance(x, Held) else x): (
-            "leaf",
-            index,
-            None if isinstance(x, Held) else (type(x), x.get_metadata()),
-        )
+    module, what flax sees of it, and where it holds that."""
+    noted: dict[int, tuple[object, Views]] = {
+        id(raw_value(x) if isinstance(x, Held) else x): (_noted(index, x), ())
         for index, x in enumerate(parts.leaves)
     }
 
-    def instead(value: object) -> object:
+    def instead(value: object) -> tuple[object, Views]:
         if isinstance(value, nnx.Pytree) and id(value) not in noted:
-            noted[id(value)] = {"": type(value), **attributes(value)}
-        return noted.get(id(value), value)
+            own = vars(value)
+            named = (own.keys(),) if not _are_listed(own) else ()
+            told = ("module", type(value), *attributes(value).items())
+            noted[id(value)] = told, (own.values(), *named)
+        return noted.get(id(value), (value, ()))
 
     return instead
+
+
+def _noted(index: int, leaf: nnx.Variable[PyTree]) -> tuple[object, ...]:
+    if isinstance(leaf, Held):
+        return "leaf", index, None
+    metadata = metadata_of(leaf)
+    # Plain words are looked at on their own, all at once.
+    told = tuple(metadata.items()) if in_words(metadata) else metadata
+    return "leaf", index, type(leaf), told
+
+
+def _are_listed(attributes: Mapping[Any, Any]) -> bool:
+    # Flax puts a new list of the names, itself an attribute, when there is a new one.
+    listed: Mapping[Any, Any] = attributes.get("_pytree__nodes") or {}
+    return attributes.keys() - FLAX_OWN <= listed.keys()
 
 
 def _is_variable(value: object) -> bool:

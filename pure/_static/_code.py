@@ -16,10 +16,18 @@ from ._reader import Reader
 _GLOBAL, _NAME = dis.opmap["LOAD_GLOBAL"], dis.opmap["LOAD_NAME"]
 _IMPORT = dis.opmap["IMPORT_NAME"]
 _LONG = dis.opmap["EXTENDED_ARG"]
-_SETTING = (dis.opmap["STORE_GLOBAL"], dis.opmap["STORE_DEREF"])
+_STORE_GLOBAL = dis.opmap["STORE_GLOBAL"]
+_SETTING = (_STORE_GLOBAL, dis.opmap["STORE_DEREF"])
 # What else is loaded by name is no name from outside; of a cell itself, nothing is read.
 _OF_ITS_OWN = ("LOAD_FAST", "LOAD_CLOSURE", "LOAD_CONST", "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER")
 _ATTRIBUTES, _ADDS = ("LOAD_ATTR", "LOAD_METHOD"), ("append", "appendleft", "add", "extend")
+
+
+class Named(NamedTuple):
+    """A name that code has from outside: of its module, or of a function around it."""
+
+    name: str
+    is_global: bool
 
 
 class Code(NamedTuple):
@@ -63,8 +71,18 @@ def _read(code: types.CodeType) -> Iterator[tuple[bool, str]]:
         high = place << 8 if step == _LONG else 0
         if step == _GLOBAL:
             yield False, code.co_names[place >> 1]
-        elif step in (_NAME, _IMPORT):
-            yield step == _IMPORT, code.co_names[place]
+        elif step == _NAME:
+            yield False, code.co_names[place]
+    if _IMPORT in steps[::2]:
+        yield from ((True, name) for name in _imports(code))
+
+
+def _imports(code: types.CodeType) -> Iterator[str]:
+    """The modules that a code imports, with a dot for each level above its own."""
+    steps = [x for x in dis.get_instructions(code) if x.opcode != _LONG]
+    for level, _, step in zip(steps, steps[1:], steps[2:], strict=False):
+        if step.opcode == _IMPORT:
+            yield "." * (level.argval if isinstance(level.argval, int) else 0) + step.argval
 
 
 def may_set(code: types.CodeType) -> bool:
@@ -72,27 +90,29 @@ def may_set(code: types.CodeType) -> bool:
     return any(step in _SETTING for step in code.co_code[::2]) or any(map(may_set, _within(code)))
 
 
-def set_by(code: types.CodeType) -> tuple[set[str], set[str]]:
+def set_by(code: types.CodeType) -> tuple[set[Named], set[Named]]:
     """The names from outside that a code sets, and those that it only adds to: what they hold is
     for others, such as a count of its traces."""
     is_set, added, read = _uses(code)
     return is_set, added - read
 
 
-def _uses(code: types.CodeType) -> tuple[set[str], set[str], set[str]]:
+def _uses(code: types.CodeType) -> tuple[set[Named], set[Named], set[Named]]:
     """The names that a code, and the code within, sets, adds to, and reads for anything else."""
-    is_set, added, read = set[str](), set[str](), set[str]()
+    is_set, added, read = set[Named](), set[Named](), set[Named]()
     steps = (x for x in dis.get_instructions(code) if x.opcode != _LONG)
     for step, after in itertools.pairwise(steps):
         if step.opname.startswith("LOAD_") and not step.opname.startswith(_OF_ITS_OWN):
             adds = after.opname in _ATTRIBUTES and after.argval in _ADDS
-            (added if adds else read).add(step.argval)
-        elif step.opcode in _SETTING and step.argval not in code.co_cellvars:
-            is_set.add(step.argval)
+            is_global = "GLOBAL" in step.opname or step.opcode == _NAME
+            (added if adds else read).add(Named(step.argval, is_global))
+        elif step.opcode in _SETTING:
+            is_set.add(Named(step.argval, step.opcode == _STORE_GLOBAL))
     for inner in _within(code):
         for mine, others in zip((is_set, added, read), _uses(inner), strict=True):
             mine |= others
-    return is_set, added, read
+    own = {Named(name, False) for name in code.co_cellvars}
+    return is_set - own, added - own, read - own
 
 
 def _within(code: types.CodeType) -> Iterator[types.CodeType]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ._kinds import content
 from ._places import Watch
-from ._reader import Reader, written
+from ._reader import Instead, Reader, written
 
 
 class StaticKey:
@@ -46,7 +46,7 @@ def static_key(
     value: object,
     *,
     opaque: Callable[[object], bool] = lambda _: False,
-    instead: Callable[[object], object] = lambda value: value,
+    instead: Instead = lambda value: (value, ()),
 ) -> StaticKey:
     """The key of a static value: equal to that of another one if both make the same program.
 
@@ -58,10 +58,12 @@ def static_key(
     - Arrays, and all for which `opaque(value)` holds, count by identity, and so do modules and
       whatever is of an unknown kind. A class counts by identity, and by its methods and
       attributes too unless a library brings it. What is dead equals nothing.
-    - What `instead(value)` gives is read in place of a value: of what is an argument, say, a note.
+    - What `instead(value)` gives is read in place of a value: of what is an argument, say, a note;
+      beside it are the views that hold it.
     """
     reader = Reader(opaque, content, instead)
     reader.read(value)
+    reader.finish()
     return StaticKey(
         hashlib.blake2b(written(reader.parts).encode(), digest_size=16).digest(),
         tuple(reader.identities),
@@ -74,13 +76,10 @@ def watched(
     value: object,
     *,
     opaque: Callable[[object], bool] = lambda _: False,
-    instead: Callable[[object], object] = lambda value: value,
-    only_far: bool = False,
+    instead: Instead = lambda value: (value, ()),
 ) -> Watch:
-    """All that the key of a value is read from: as long as it is unchanged, so is the key.
-
-    With `only_far`, but what others hold too: globals, classes, functions.
-    """
-    reader = Reader(opaque, content, instead, only_far=only_far)
+    """All that the key of a value is read from: as long as it is unchanged, so is the key."""
+    reader = Reader(opaque, content, instead)
     reader.read(value)
+    reader.finish()
     return Watch(reader.places)

@@ -11,6 +11,7 @@ import datetime
 import decimal
 import enum
 import functools
+import importlib.util
 import logging
 import pathlib
 import re
@@ -18,13 +19,13 @@ import sys
 import types
 import uuid
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import jax
 import numpy as np
 from jaxtyping import PyTreeDef
 
-from ._code import Code, code_of, may_set, set_by
+from ._code import Code, Named, code_of, may_set, set_by
 from ._installed import is_installed
 from ._places import Buffer, held
 from ._reader import Reader
@@ -76,6 +77,7 @@ def _(value: object, reader: Reader) -> None:
 
 @content.register(bytearray)
 @content.register(array.array)
+@content.register(memoryview)
 def _(value: Buffer, reader: Reader) -> None:
     reader.read(type(value))
     reader.attributes(value)
@@ -124,6 +126,8 @@ def _(value: enum.Enum, reader: Reader) -> None:
     reader.read(type(value))
     reader.parts.append(("member", value.name))
     reader.read(value.value)
+    reader.named({name: x for name, x in vars(value).items() if not name.startswith("_")})
+    reader.holds(vars(value).values())
 
 
 @content.register(jax.Device)
@@ -169,17 +173,18 @@ def _(value: types.FunctionType, reader: Reader) -> None:
     reader.read(value.__kwdefaults__)
     closed_over = dict(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
     outside = {} if is_installed(names) else {name: names.get(name) for name in code.globals}
-    for name in _own(value, {**outside, **{name: held(x) for name, x in closed_over.items()}}):
+    for name, is_global in _own(value, outside, closed_over):
         reader.parts.append(("own", name))
-        closed_over.pop(name, None)
-        outside.pop(name, None)
+        del (outside if is_global else closed_over)[name]
     for cell in closed_over.values():
         reader.used(held(cell), code.names)
-    reader.far(lambda: _outside(value, code, tuple(outside), reader))
+    reader.names(code.names)
+    _outside(value, code, tuple(outside), reader)
     if not _is_made(value):  # all that a user may set anew of it
         reader.places.functions.append(value)
         reader.places.cells += closed_over.values()
-        reader.places.views.append(vars(value).values())
+        own = vars(value)
+        reader.holds(own.values(), *([own.keys()] if own else []))
 
 
 def _is_made(value: types.FunctionType) -> bool:
@@ -190,13 +195,17 @@ def _is_made(value: types.FunctionType) -> bool:
     return installed or value.__code__.co_filename == "<string>"
 
 
-def _own(value: types.FunctionType, held: Mapping[str, object]) -> list[str]:
+def _own(
+    value: types.FunctionType, outside: Mapping[str, object], cells: Mapping[str, types.CellType]
+) -> list[Named]:
     """What a function sets, or only adds to, of all that it reaches by name: its own counts."""
-    grow = {name for name, x in held.items() if type(x) in _GROW}
+    reached: dict[Named, object] = {Named(name, True): x for name, x in outside.items()}
+    reached |= {Named(name, False): held(x) for name, x in cells.items()}
+    grow = {name for name, x in reached.items() if type(x) in _GROW}
     if not grow and not may_set(value.__code__):
         return []
     is_set, added = set_by(value.__code__)
-    return [name for name in held if name in is_set | (added & grow)]
+    return [name for name in reached if name in is_set | (added & grow)]
 
 
 def _outside(
@@ -208,13 +217,26 @@ def _outside(
     for name in outside:
         reader.parts.append(("global", name, name in names))
         reader.used(names.get(name, builtins.get(name)), code.names)
-    imported = () if is_installed(names) else code.imports
+    imported = () if is_installed(names) else tuple(_imported(names, code.imports))
     for name in imported:
         reader.parts.append(("import", name))
         reader.used(sys.modules.get(name), code.names)
     reader.places.name(names, outside)
     reader.places.name(sys.modules, imported)
     reader.places.name(builtins, [name for name in outside if name not in names])
+
+
+def _imported(names: Mapping[str, object], told: Iterable[str]) -> Iterator[str]:
+    """The modules that code imports, by their whole names: of `a.b`, first `a`, which it names."""
+    package = names.get("__package__") or str(names.get("__name__", "")).rpartition(".")[0]
+    for name in told:
+        whole = name
+        if name.startswith("."):
+            try:
+                whole = importlib.util.resolve_name(name, str(package))
+            except ImportError:
+                continue
+        yield from dict.fromkeys((whole.partition(".")[0], whole))
 
 
 @content.register
@@ -261,9 +283,11 @@ def _(value: type, reader: Reader) -> None:
     if module is not None and is_installed(vars(module)):
         return
     own = {name: x for name, x in vars(value).items() if _is_own(name, x)}
-    reader.far(lambda: reader.each(value.__bases__))
-    reader.far(lambda: reader.named(own))
-    reader.places.views.append(vars(value).values())
+    reader.each(value.__bases__)
+    reader.read(type(value))
+    reader.named(own)
+    reader.places.classes.append(value)
+    reader.holds(vars(value).values())
 
 
 def _is_own(name: str, attribute: object) -> bool:
@@ -271,7 +295,14 @@ def _is_own(name: str, attribute: object) -> bool:
     functions = (types.FunctionType, staticmethod, classmethod, property)
     slots = (types.MemberDescriptorType, types.GetSetDescriptorType, _FIELD)
     made = name == "_abc_impl" or isinstance(attribute, slots)
-    return isinstance(attribute, functions) or not (made or name.startswith("__"))
+    if made or isinstance(attribute, functions):
+        return not made
+    return not name.startswith("__") or callable(attribute) or _is_bound(attribute)
+
+
+def _is_bound(attribute: object) -> bool:
+    """Whether a class gives something else than this very object, as of a partialmethod."""
+    return any("__get__" in vars(kind) for kind in type(attribute).__mro__)
 
 
 @content.register(types.GenericAlias)
@@ -292,13 +323,20 @@ def _(value: PyTreeDef, reader: Reader) -> None:  # pyright: ignore[reportInvali
 @content.register(weakref.ReferenceType)
 def _(value: weakref.ReferenceType[object], reader: Reader) -> None:
     reader.parts.append(("reference",))
-    reader.identity(value if value() is None else value())
+    if (referred := value()) is None:
+        reader.identity(value)
+    else:
+        reader.read(referred)
 
 
-@content.register(logging.Logger)
-@content.register(types.ModuleType)
-def _(value: object, reader: Reader) -> None:
+@content.register
+def _(value: logging.Logger, reader: Reader) -> None:
     reader.identity(value)
+
+
+@content.register
+def _(value: types.ModuleType, reader: Reader) -> None:
+    reader.module(value)
 
 
 def _is_made_in_python(kind: type) -> bool:

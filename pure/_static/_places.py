@@ -15,10 +15,11 @@ from typing import TypeAlias
 import numpy as np
 
 _each = itertools.chain.from_iterable
+_bases = operator.attrgetter("__bases__")
 _code, _defaults, _kwdefaults = map(
     operator.attrgetter, ("__code__", "__defaults__", "__kwdefaults__")
 )
-Buffer: TypeAlias = np.ndarray | bytearray | array.array  # type: ignore[type-arg]
+Buffer: TypeAlias = np.ndarray | bytearray | array.array | memoryview  # type: ignore[type-arg]
 MOST_BYTES = 2**16  # of an array whose contents are looked at
 
 
@@ -28,6 +29,8 @@ class Places:
     def __init__(self) -> None:
         self.views: list[Collection[object]] = []  # lists and the like, and live views of dicts
         self.functions: list[types.FunctionType] = []
+        self.objects: list[object] = []  # whose class may be set
+        self.classes: list[type] = []  # whose bases may be
         self.cells: list[types.CellType] = []
         self.names: dict[int, tuple[Mapping[str, object], dict[str, None]]] = {}
         self.looks: list[Callable[[], Iterable[object]]] = []
@@ -41,6 +44,8 @@ class Places:
         """All places of another."""
         self.views += other.views
         self.functions += other.functions
+        self.objects += other.objects
+        self.classes += other.classes
         self.cells += other.cells
         self.looks += other.looks
         for names, wanted in other.names.values():
@@ -63,6 +68,8 @@ class Watch:
             (_code, (functions,)),
             (_defaults, ([x for x in functions if x.__defaults__],)),
             (_kwdefaults, ([x for x in functions if x.__kwdefaults__],)),
+            (type, (places.objects,)),
+            (_bases, (places.classes,)),
             (held, (places.cells,)),
         ]
         self._lookups = [(look, *at) for look, at in lookups if at and at[0]]
@@ -108,9 +115,12 @@ class Contents:
         return (self if contents(self._value) == self._before else object(),)
 
 
-def contents(value: Buffer) -> bytes:
-    """What an array, or a buffer, holds."""
-    return bytes(value) if isinstance(value, bytearray) else value.tobytes()
+def contents(value: Buffer) -> tuple[object, ...]:
+    """What an array, or a buffer, holds, and as what."""
+    if isinstance(value, bytearray):
+        return (bytes(value),)
+    kind = (value.shape, str(value.dtype)) if isinstance(value, np.ndarray) else ()
+    return value.tobytes(), *kind
 
 
 def size_of(value: Buffer) -> int:

@@ -7,6 +7,7 @@ import functools
 import types
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -15,6 +16,8 @@ from jax.core import Tracer
 from ._installed import is_installed
 from ._places import MOST_BYTES, Buffer, Contents, Places, contents, size_of
 
+# What is read in place of a value, and where that is held.
+Instead: TypeAlias = Callable[[object], tuple[object, tuple[Collection[object], ...]]]
 _PLAIN = frozenset(
     {type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented)}
 )
@@ -36,19 +39,16 @@ class Identity:
 
 
 class Reader:
-    """What was read of a value: a flat list of atoms, and what counts by identity.
+    """What was read of a value: a flat list of atoms, what counts by identity, where all is held.
 
-    With `only_far`, the places that are noted are but those that others hold too: globals, classes,
-    functions, and what is reached through them.
+    `instead` gives what is read in place of a value, and the views of the value that hold it.
     """
 
     def __init__(
         self,
         opaque: Callable[[object], bool],
         content: "Callable[[object, Reader], None]",
-        instead: Callable[[object], object] = lambda value: value,
-        *,
-        only_far: bool = False,
+        instead: Instead = lambda value: (value, ()),
     ):
         self._content = content
         self._instead = instead
@@ -61,9 +61,10 @@ class Reader:
         self._seen: dict[int, tuple[int, object]] = {}
         # Where a user may change what was read.
         self.places = Places()
-        self._only_far = only_far
-        self._far = 0  # how often a step led to what others hold too
         self._used: set[tuple[int, str]] = set()
+        # Modules that are held, and all names that code reads: what of a module that may be.
+        self._modules: dict[int, types.ModuleType] = {}
+        self._names: dict[str, None] = {}
         self._alone: list[Reader] = []
         self._members: dict[type, tuple[str, ...]] = {}
 
@@ -73,22 +74,27 @@ class Reader:
             self.parts.append(value)
         elif isinstance(value, tuple) and kind is tuple:
             self.each(value)
-        elif (other := self._instead(value)) is not value:
-            if self._far and isinstance(own := getattr(value, "__dict__", None), dict):
-                self.holds(own.values())
-            self.read(other)
-        elif (seen := self._seen.get(id(value))) is not None:
-            self.parts.append(("again", seen[0]))
         else:
-            self._seen[id(value)] = len(self._seen), value
-            if isinstance(value, jax.Array | np.ndarray) or self.opaque(value):
-                self.shareable = False
-                self.is_traced |= isinstance(value, Tracer)
-                self.identity(value)
-                if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-                    self.buffer(value)
+            other, views = self._instead(value)
+            if other is not value:
+                self.holds(*views)
+                self.read(other)
             else:
-                self._content(value, self)
+                self._read(value)
+
+    def _read(self, value: object) -> None:
+        if (seen := self._seen.get(id(value))) is not None:
+            self.parts.append(("again", seen[0]))
+            return
+        self._seen[id(value)] = len(self._seen), value
+        if isinstance(value, jax.Array | np.ndarray) or self.opaque(value):
+            self.shareable = False
+            self.is_traced |= isinstance(value, Tracer)
+            self.identity(value)
+            if isinstance(value, np.ndarray):
+                self._array(value)
+        else:
+            self._content(value, self)
 
     def each(self, values: Iterable[object]) -> None:
         values = tuple(values)
@@ -108,8 +114,9 @@ class Reader:
         # Each is read on its own, and takes its place by what was read.
         alone: list[tuple[str, list[int], list[object]]] = []
         for value in values:
-            reader = Reader(self.opaque, self._content, self._instead, only_far=self._only_far)
-            reader._seen, reader._far = dict(self._seen), self._far
+            reader = Reader(self.opaque, self._content, self._instead)
+            reader._seen, reader._modules = dict(self._seen), self._modules
+            reader._names = self._names
             reader.read(value)
             self.shareable &= reader.shareable
             self.is_traced |= reader.is_traced
@@ -131,9 +138,10 @@ class Reader:
         self.read(kind)
         self.named({**members, **(own if isinstance(own, dict) else {})})
         if not _is_frozen(kind):
+            self.places.objects.append(value)
             if isinstance(own, dict):
                 self.holds(own.keys(), own.values())
-            if members and self.is_noted:
+            if members:
                 self.places.looks.append(functools.partial(_of_members, value, tuple(members)))
 
     def identity(self, value: object) -> None:
@@ -149,15 +157,16 @@ class Reader:
         self.parts.append(("equal", len(self.identities)))
         self.identities.append(value)
 
-    @property
-    def is_noted(self) -> bool:
-        """Whether the places are noted where what is read just now is held."""
-        return self._far > 0 or not self._only_far
-
     def holds(self, *views: Collection[object]) -> None:
         """What is read is held there: by containers, or as live views of dicts show it."""
-        if self.is_noted:
-            self.places.views += views
+        self.places.views += views
+
+    def _array(self, value: np.ndarray) -> None:
+        if not value.dtype.hasobject:
+            self.buffer(value)
+        elif value.size <= MOST_BYTES // 8:
+            self.each(value.ravel().tolist())
+            self.places.looks.append(lambda: value.ravel().tolist())
 
     def buffer(self, value: Buffer) -> None:
         """An array, or a buffer, whose contents may change; of a large one they do not count."""
@@ -165,25 +174,41 @@ class Reader:
             self.parts.append(("contents", contents(value)))
             self.places.looks.append(Contents(value))
 
-    def far(self, read: Callable[[], None]) -> None:
-        """Read what others hold too."""
-        self._far += 1
-        try:
-            read()
-        finally:
-            self._far -= 1
-
     def used(self, value: object, attributes: tuple[str, ...]) -> None:
         """A value that code reads which names these attributes: of a module of the user's, what it
         has of them."""
-        self.read(value)
-        if isinstance(value, types.ModuleType) and not is_installed(vars(value)):
-            self.places.name(vars(value), attributes)
-            for name in attributes:
-                if name in vars(value) and (id(value), name) not in self._used:
-                    self._used.add((id(value), name))
-                    self.parts.append(("attribute", name))
-                    self.far(functools.partial(self.used, vars(value)[name], attributes))
+        if not isinstance(value, types.ModuleType):
+            self.read(value)
+        else:
+            self.identity(value)
+            if not is_installed(vars(value)):
+                self._of_module(value, attributes)
+
+    def module(self, value: types.ModuleType) -> None:
+        """A module that is held like any other value."""
+        self.identity(value)
+        if not is_installed(vars(value)):
+            self._modules[id(value)] = value
+
+    def names(self, read: Iterable[str]) -> None:
+        """Code reads these names."""
+        self._names.update(dict.fromkeys(read))
+
+    def finish(self) -> None:
+        """Read, of modules that are held, what any of the code may read of them."""
+        before = -1
+        while before != len(self._used):
+            before = len(self._used)
+            for value in tuple(self._modules.values()):
+                self._of_module(value, tuple(self._names))
+
+    def _of_module(self, value: types.ModuleType, attributes: tuple[str, ...]) -> None:
+        self.places.name(vars(value), attributes)
+        for name in attributes:
+            if name in vars(value) and (id(value), name) not in self._used:
+                self._used.add((id(value), name))
+                self.parts.append(("attribute", name))
+                self.used(vars(value)[name], attributes)
 
 
 def _of_members(value: object, names: Iterable[str]) -> list[object]:

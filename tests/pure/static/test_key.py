@@ -383,7 +383,7 @@ SETTING: contextvars.ContextVar[int] = contextvars.ContextVar("SETTING")
 def test_a_changed_global_is_heeded_however_it_is_named(
     read: Any, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, watches = static_key(read), [watched(read), watched(read, only_far=True)]
+    before, watches = static_key(read), [watched(read)]
     assert all(watch.is_unchanged() for watch in watches)
     monkeypatch.setattr(me, "FACTOR", value)
     assert static_key(read) != before
@@ -416,10 +416,10 @@ def test_a_method_replaced_and_a_class_attribute_set_are_heeded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for kind in (Plain, Child):
-        keys, watches = [static_key(kind(1))], [watched(kind(1), only_far=True)]
+        keys, watches = [static_key(kind(1))], [watched(kind(1))]
         monkeypatch.setattr(Plain, "gain", 2, raising=False)
         keys.append(static_key(kind(1)))
-        watches.append(watched(kind(1), only_far=True))
+        watches.append(watched(kind(1)))
         monkeypatch.setattr(Plain, "__call__", lambda self, batch: batch)
         keys.append(static_key(kind(1)))
         assert not any(watch.is_unchanged() for watch in watches)
@@ -496,7 +496,7 @@ def test_a_module_that_code_imports_is_heeded(monkeypatch: pytest.MonkeyPatch) -
         return x * factor
 
     for read in (whole, part):
-        key, watch = static_key(read), watched(read, only_far=True)
+        key, watch = static_key(read), watched(read)
         assert watch.is_unchanged()
         monkeypatch.setattr(me, "FACTOR", 3.0)
         assert static_key(read) != key
@@ -545,13 +545,6 @@ def test_what_a_function_only_adds_to_or_sets_itself_does_not_count() -> None:
         key, watch = static_key(fn), watched(fn)
         fn(1)
         assert (static_key(fn) != key, not watch.is_unchanged()) == (counts, counts)
-
-
-def test_what_is_changed_where_no_other_holds_it_is_not_far() -> None:
-    value = Plain([1])
-    watch = watched(value, only_far=True)
-    value.value.append(2)
-    assert watch.is_unchanged()
 
 
 def test_code_set_anew_is_heeded() -> None:
