@@ -15,12 +15,13 @@ from jaxtyping import PyTree
 from dagrax.pure import internal
 
 from .._call._history import Facts, Said
-from .._call._inside import ATOMS, inside, is_of_a_user
+from .._call._inside import ATOMS, BY_A_MODULE, inside, is_of_a_user
 from .._call._programs import Program
 from ._module import Modules, PipelineCore
 
 _MOST = 5000  # objects that are looked at
 _LONGEST = 60
+_MOST_BYTES = 2**16  # of an array whose numbers are compared
 
 
 def described(
@@ -86,16 +87,18 @@ def _arrays(thing: str, tree: PyTree) -> Iterator[tuple[tuple[str, str], Said]]:
 def _found(thing: str, root: object) -> dict[tuple[str, str], Said]:
     found: dict[tuple[str, str], Said] = {}
     known: dict[int, object] = {}
-    queue: deque[tuple[object, str]] = deque([(root, "")])
+    queue: deque[tuple[object, str, bool]] = deque([(root, "", False)])
     while queue and len(known) < _MOST:
-        value, place = queue.popleft()
-        found.setdefault((thing, place), _said(value))
+        value, place, is_argument = queue.popleft()
+        found.setdefault((thing, place), _said(value, is_argument=is_argument))
         if id(value) in known or isinstance(value, ATOMS) or not _is_open(value):
             continue
         known[id(value)] = value
         for step in inside(value):
             if not step.is_far or isinstance(step.value, bool | int | float | str):
-                queue.append((step.value, _place(place, step.text)))
+                # What a module holds itself is given to a program, which does not keep it.
+                is_argument = step.how == BY_A_MODULE
+                queue.append((step.value, _place(place, step.text), is_argument))
     return found
 
 
@@ -115,17 +118,26 @@ def _is_open(value: object) -> bool:
     )
 
 
-def _said(value: object) -> Said:
+def _said(value: object, *, is_argument: bool) -> Said:
     if isinstance(value, nnx.Variable):
         return Said(f"{type(value).__name__} {_spec(value.get_raw_value())}", _words(value))
+    if isinstance(value, np.generic):
+        return Said(_short(value))
     if isinstance(value, jax.Array | np.ndarray):
-        return Said(_spec(value))
+        return Said(_spec(value), 0 if is_argument else _mark(value))
     if isinstance(value, ATOMS):
         return Said(_short(value))
     code = getattr(value, "__code__", None)
     if code is not None:
         return Said(str(getattr(value, "__qualname__", code.co_name)), hash(_key(code)))
     return Said(type(value).__name__)
+
+
+def _mark(value: jax.Array | np.ndarray) -> int:
+    # No array of JAX is waited for, or brought from its device.
+    if isinstance(value, np.ndarray) and value.nbytes <= _MOST_BYTES:
+        return hash(value.tobytes())
+    return id(value)
 
 
 def _words(variable: nnx.Variable[PyTree]) -> int:

@@ -6,10 +6,12 @@ import itertools
 import json
 import warnings
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -125,6 +127,31 @@ def noted(*facts: dict[tuple[str, str], Said]) -> Compilations:
     for each in facts:
         history.note("step", each, 0.1)
     return history.told()
+
+
+def weighted(w: Any) -> Callable[[Batch], jax.Array]:
+    def step(batch: Batch) -> jax.Array:
+        weighted: jax.Array = w.sum() * batch["x"]
+        return weighted.sum()
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("made", "old", "new"),
+    [
+        (np.float32, "np.float32(2.0)", "np.float32(3.0)"),
+        (lambda e: np.full(4, e, np.float32), "f32[4]", "another f32[4]"),
+        (lambda e: jnp.full(4, e, jnp.float32), "f32[4]", "another f32[4]"),
+    ],
+)
+def test_an_array_that_is_closed_over_is_named_too(made: Any, old: str, new: str) -> None:
+    pipeline = pipeline_of(unlike_any())
+    kept = [made(e) for e in range(4)]
+    with pytest.warns(RecompilationWarning, match=r"`w` of the step function: "):
+        for w in kept:
+            pipeline.scan(weighted(w), length=1)
+    assert why(pipeline)[-1] == ("scan", [("`w` of the step function", old, new)])
 
 
 def test_a_program_is_compared_with_the_one_before_that_is_most_like_it() -> None:
