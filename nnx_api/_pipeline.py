@@ -134,9 +134,11 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         under one name, which `edges`, `sink` and `outputs` know it by; its stages are the nodes
         `name/noise`, `name/noise_1`, …, as which they draw and stand in `pipeline.nodes`.
         """
+        stages, schedule = internal.checked_graph(nodes, edges, sink)
+        internal.warn_of_idle(schedule)
         return cls(
             source=source,
-            stages=dp.Pipeline[In, Out].from_dag(nodes=nodes, edges=edges, sink=sink, dims=dims),
+            stages=dp.Pipeline[In, Out](stages, schedule, internal.declared(dims)),
             batch_size=batch_size,
             rngs=rngs,
             remainder=remainder,

@@ -42,8 +42,10 @@ from ._flow._spread import check_divides as check_divides
 from ._flow._spread import spread_of as spread_of
 from ._graph._evaluate import call as call
 from ._graph._numbers import check_numbers as check_numbers
+from ._graph._pipeline import checked_graph as checked_graph
 from ._graph._pipeline import declared as declared
 from ._graph._pipeline import with_stages as with_stages
+from ._graph._schedule import warn_of_idle as warn_of_idle
 from ._graph._stage import bare as bare
 from ._graph._stage import random_arguments as random_arguments
 from ._graph._stage import type_name as type_name

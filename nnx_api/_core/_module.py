@@ -88,7 +88,7 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
                     f"Node `{name}` was replaced by one of type {type(node).__name__}; expected a "
                     "stage: a chain, or a graph, is told when the pipeline is made."
                 )
-        dp.Pipeline.from_dag(nodes=self.nodes, edges=edges, sink=sink)
+        internal.checked_graph(self.nodes, edges, sink)
 
     def _stream(self, remainder: dp.Remainder | None = None) -> dp.Stream[In]:
         source, order = self._one_source().pure()

@@ -93,31 +93,42 @@ class Pipeline(eqx.Module, Generic[In, Out]):
         `outputs` alone, and are warned of. **Errors:** a ValueError that lists everything wrong
         with the graph at once; TypeError for a stage that cannot be called.
         """
-        check_mappings(nodes, edges)
-        within = {name: _within(name, stage) for name, stage in nodes.items()}
-        flat = {name: stage for inner in within.values() for name, stage in inner.items()}
-        for name, stage in flat.items():
-            if isinstance(stage, type):
-                raise TypeError(
-                    f"Node `{name}` is the class {stage.__name__}; expected an instance of it, or "
-                    f"a function: write {stage.__name__}(...)."
-                )
-            if not callable(stage):
-                raise TypeError(not_a_stage(name, stage))
-        failures = graph_failures(list(nodes), edges, sink)
-        failures += _twice(within)
-        arity = [
-            arity_failure(inner, stage, [*within[name]][place - 1 : place] or before)
-            for name, before in edges.items()
-            if name in nodes and not isinstance(before, str)
-            for place, (inner, stage) in enumerate(within[name].items())
-        ]
-        raise_failures([*failures, *(failure for failure in arity if failure)])
-        stages = {name: as_stage(stage) for name, stage in flat.items()}
-        chains = {name: tuple(x) for name, x in within.items() if name not in x}
-        schedule = Schedule(edges, sink, chains)
+        stages, schedule = checked_graph(nodes, edges, sink)
         warn_of_idle(schedule)
         return cls(stages=stages, schedule=schedule, dims=declared(dims))
+
+
+def checked_graph(
+    nodes: Mapping[str, Stage | Sequence[Stage]], edges: Mapping[str, Sequence[str]], sink: str
+) -> tuple[dict[str, Stage], Schedule]:
+    """The stages of a graph and their schedule, without a word of nodes that nobody reads.
+
+    **Errors:** those of `Pipeline.from_dag`.
+    """
+    check_mappings(nodes, edges)
+    within = {name: _within(name, stage) for name, stage in nodes.items()}
+    flat = {name: stage for inner in within.values() for name, stage in inner.items()}
+    for name, stage in flat.items():
+        if isinstance(stage, type):
+            raise TypeError(
+                f"Node `{name}` is the class {stage.__name__}; expected an instance of it, or "
+                f"a function: write {stage.__name__}(...)."
+            )
+        if not callable(stage):
+            raise TypeError(not_a_stage(name, stage))
+    failures = graph_failures(list(nodes), edges, sink)
+    failures += _twice(within)
+    arity = [
+        arity_failure(inner, stage, [*within[name]][place - 1 : place] or before)
+        for name, before in edges.items()
+        if name in nodes and not isinstance(before, str)
+        for place, (inner, stage) in enumerate(within[name].items())
+    ]
+    raise_failures([*failures, *(failure for failure in arity if failure)])
+    stages = {name: as_stage(stage) for name, stage in flat.items()}
+    chains = {name: tuple(x) for name, x in within.items() if name not in x}
+    schedule = Schedule(edges, sink, chains)
+    return stages, schedule
 
 
 def declared(

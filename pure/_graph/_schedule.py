@@ -201,7 +201,7 @@ def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
 
 def warn_of_idle(schedule: Schedule) -> None:
-    """Warn of nodes that do not lead to the sink."""
+    """Warn of nodes that do not lead to the sink, at the line that calls the caller."""
     idle = [node for node in schedule.order if node not in schedule.executed]
     if idle:
         one = len(idle) == 1

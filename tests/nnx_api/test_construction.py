@@ -10,6 +10,7 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, NoiseOperator, Pipeline
+from tests import plainly
 from tests.nnx_zoo import Scale, counting, xs
 from tests.paths import by_for, by_scan, by_step
 from tests.zoo import Batch, assert_same
@@ -240,3 +241,45 @@ def test_shard_and_record_ids_may_be_set_and_are_judged_first() -> None:
     assert (pipeline.shard, pipeline.record_ids) == ((1, 2), "id")
     pipeline.shard = pipeline.record_ids = None
     assert pipeline.step()["x"].tolist() == [0, 1, 2, 3]
+
+
+# What nobody reads
+
+IDLE = """
+    import warnings
+
+    import jax.numpy as jnp
+    import numpy as np
+
+    import dagrax.pure as dp
+    from dagrax.nnx_api import MemorySource, Pipeline
+
+    given = dict(nodes={"a": jnp.abs, "b": jnp.abs}, edges={"a": [], "b": []}, sink="a")
+
+    def batch_of(pipeline):
+        pipeline.summary()
+        pipeline.scan(lambda batch: batch)
+        return pipeline.outputs("b", batch=pipeline.step())["b"].tolist()
+
+    def source():
+        return MemorySource(data=np.array([1.0, -2.0], np.float32))
+"""
+READ = """
+    with warnings.catch_warnings(record=True) as told:
+        print(batch_of({}))
+    for one in told:
+        print(f"{one.filename}:{one.lineno}: {one.message}")
+"""
+
+
+def test_a_node_that_does_not_lead_to_the_sink_is_told_once_where_the_pipeline_is_made() -> None:
+    ways = (
+        "Pipeline.from_dag(source=source(), batch_size=2, **given)",
+        "Pipeline(source=source(), batch_size=2, stages=dp.Pipeline.from_dag(**given))",
+    )
+    for read in plainly.read([[IDLE], *([READ.replace("{}", way)] for way in ways)]):
+        assert read == (
+            "[1.0, 2.0]\n"
+            "here.py:3: The node `b` does not lead to the sink `a`, and runs for `outputs` alone. "
+            "`edges` maps each node to the nodes that it reads: are they the other way round?"
+        )
