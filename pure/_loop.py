@@ -15,6 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
 
+from ._contract._mistyped import mistyped_field
 from ._flow._apart import apart
 from ._flow._batching import Batching, Cursor, check_cursor, check_length
 from ._flow._carry import check_carry
@@ -328,6 +329,8 @@ def _noted(body: Callable[..., Output], *arguments: Output) -> Output:
         kinds = "".join(
             f"{spec_text(x) if isinstance(x, _PLAIN) else type(x).__name__}, " for x in before
         )
+        if mistyped := mistyped_field(error, arguments):
+            error.add_note(mistyped[0].upper() + mistyped[1:])
         error.add_note(
             f"This happened in the step function, called with ({kinds}batch {spec_text(batch)})."
         )

@@ -3,8 +3,6 @@
 The graph around it is not known here: inputs come with the names of where they come from.
 """
 
-import os
-import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,11 +12,12 @@ from jaxtyping import PRNGKeyArray, PyTree
 from .._graph._evaluate import call, output_failure
 from .._graph._stage import type_name
 from .._random._origin import Origin
-from .._text import listed, near, spec_text, specs
+from .._text import listed, spec_text, specs
 from ._annotation import Annotation
 from ._axes import Sizes
 from ._contract import Contract, contract_of
 from ._fit import Known, Part, misfits
+from ._mistyped import fields_of, missing_name, mistyped_field, place
 
 _TRACED = (
     jax.errors.ConcretizationTypeError,
@@ -99,18 +98,13 @@ def _part(
 
 
 def _reason(error: Exception, inputs: Sequence[PyTree]) -> str:
-    fields = {name: None for value in inputs if isinstance(value, dict) for name in value}
-    missing = error.args[0] if isinstance(error, KeyError) and error.args else None
-    if isinstance(missing, str) and fields and missing not in fields:
-        if guess := near(missing, fields):
-            return f"there is no field `{missing}`{_place(error)}.{guess}"
+    if mistyped := mistyped_field(error, inputs):
+        return mistyped
+    fields, missing = fields_of(inputs), missing_name(error)
+    if missing is not None and fields and missing not in fields:
         return (
-            f"KeyError{_place(error)}: '{missing}'. If a field is meant, there are "
-            f"{listed(fields)}."
+            f"KeyError{place(error)}: '{missing}'. If a field is meant, there are {listed(fields)}."
         )
-    if isinstance(error, AttributeError) and isinstance(error.obj, dict) and error.name in fields:
-        mend = f'write ["{error.name}"] in place of .{error.name}'
-        return f"the batch is a dict{_place(error)}; {mend}."
     # Behind the notes for the user, JAX adds some on its own traceback.
     notes = [note for note in getattr(error, "__notes__", []) if note.endswith((".", "?"))]
     if isinstance(error, _TRACED):
@@ -118,7 +112,7 @@ def _reason(error: Exception, inputs: Sequence[PyTree]) -> str:
             "A stage is traced, without values: choose by jnp.where or jax.lax.cond, compute by "
             "jnp in place of np, and let no shape depend on data."
         )
-    said = f"{type(error).__name__}{_place(error)}: {_said(error)}".rstrip(": ")
+    said = f"{type(error).__name__}{place(error)}: {_said(error)}".rstrip(": ")
     return " ".join([said if said.endswith((".", "?", "!")) else f"{said}.", *notes])
 
 
@@ -129,14 +123,3 @@ def _said(error: Exception) -> str:
         return first
     whole = " ".join(text.split())
     return whole if len(whole) <= _LONGEST else f"{whole[:_LONGEST]} …"
-
-
-def _place(error: Exception) -> str:
-    """The line of the user's code in which an error was raised: ` (stages.py:37)`."""
-    own = [
-        (os.path.basename(frame.f_code.co_filename), line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if "site-packages" not in frame.f_code.co_filename
-        and not str(frame.f_globals.get("__name__")).startswith("dagrax.")
-    ]
-    return f" ({own[-1][0]}:{own[-1][1]})" if own else ""
