@@ -280,7 +280,7 @@ def step_function(
     def call(*arguments: Output) -> Output:
         result = _noted(body, *arguments)
         if carries:
-            result = _pair(result)
+            result = _pair(result, arguments[0])
         # A carry may hold what is no array, as long as it stays: see `check_carry`.
         returned = (None, result[1]) if carries else result
         if returned is not None and (failure := output_failure(returned)):
@@ -337,7 +337,13 @@ def _noted(body: Callable[..., Output], *arguments: Output) -> Output:
         raise
 
 
-def _pair(result: Output) -> tuple[Output, Output]:
+def _pair(result: Output, carry: Output) -> tuple[Output, Output]:
+    given: object = jax.tree.structure(carry)
+    if isinstance(result, tuple) and given == jax.tree.structure(result):
+        raise TypeError(
+            "The step function returned its carry alone; with a carry it must return a pair "
+            "(carry, y): return carry, None if there is nothing to stack."
+        )
     if not isinstance(result, tuple) or len(result) != 2:
         kind = type(result).__name__
         if isinstance(result, jax.Array):
@@ -346,18 +352,4 @@ def _pair(result: Output) -> tuple[Output, Output]:
             f"The step function returned {kind}; with a carry it must "
             "return a pair (carry, y): return carry, None if there is nothing to stack."
         )
-    return result
-
-
-# The three names that the face still calls
-
-check_arguments = _check_arguments
-pair = _pair
-
-
-def stepped(body: Callable[..., Output], *arguments: Output) -> Output:
-    """What a step function returns for a batch, its last argument, and those before it."""
-    result = _noted(body, *arguments)
-    if result is not None and (failure := output_failure(result)):
-        raise TypeError(f"The step function {failure}".replace("a batch, a pytree", "a pytree"))
     return result
