@@ -186,8 +186,8 @@ class OperatorModule(nnx.Module, dp.AbstractContracted):
         name = type(self).__name__
         if not isinstance(output, Element):
             raise TypeError(
-                f"{name}.apply returned {type(output).__name__}; expected an Element: return "
-                "element.update_data({...})."
+                f"{name}.apply returned {internal.kind_text(output)}; expected an Element: "
+                "return element.update_data({...})."
             )
         if not isinstance(output.data, Mapping):
             raise TypeError(

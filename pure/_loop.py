@@ -29,7 +29,7 @@ from ._random._keys import check_key
 from ._random._origin import Origin
 from ._static._call import called
 from ._static._parts import Arrays, Memo, parts_of
-from ._text import of_type, spec_text
+from ._text import kind_text, of_type, spec_text
 
 _PLAIN = (jax.Array, dict, tuple, list)
 _In = TypeVar("_In")
@@ -345,11 +345,8 @@ def _pair(result: Output, carry: Output) -> tuple[Output, Output]:
             "(carry, y): return carry, None if there is nothing to stack."
         )
     if not isinstance(result, tuple) or len(result) != 2:
-        kind = type(result).__name__
-        if isinstance(result, jax.Array):
-            kind = spec_text(result)
         raise TypeError(
-            f"The step function returned {kind}; with a carry it must "
+            f"The step function returned {kind_text(result)}; with a carry it must "
             "return a pair (carry, y): return carry, None if there is nothing to stack."
         )
     return result

@@ -39,6 +39,11 @@ def spec_text(tree: PyTree) -> str:
     return "{" + fields_text(tree) + "}"
 
 
+def kind_text(value: object) -> str:
+    """What was returned: an array as `f32[4,3]`, anything else by the name of its type."""
+    return spec_text(value) if isinstance(value, jax.Array) else type(value).__name__
+
+
 def fields_text(tree: PyTree) -> str:
     """The fields of a batch: `image: f32[4,3], label: i32[4]`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)

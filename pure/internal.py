@@ -77,6 +77,7 @@ from ._summary._found import check_asked as check_asked
 from ._summary._found import with_figures as with_figures
 from ._tables import html_table as html_table
 from ._tables import text_table as text_table
+from ._text import kind_text as kind_text
 from ._text import listed as listed
 from ._text import near as near
 from ._text import node_text as node_text

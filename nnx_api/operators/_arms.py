@@ -63,8 +63,8 @@ def through(
     if not isinstance(output, Element) or not isinstance(output.data, Mapping):
         name = type(operator).__name__
         raise TypeError(
-            f"{name}.apply returned {type(output).__name__}; expected an Element: return "
-            "element.update_data({...})."
+            f"{name}.apply returned {internal.kind_text(output)}; expected an Element: "
+            "return element.update_data({...})."
         )
     return output
 
