@@ -44,11 +44,20 @@ def judged(about: object, whole: Whole) -> dict[str, int | str]:
         x for x in whole.about if about.get(x, whole.about[x] if "/" in x else 0) != whole.about[x]
     ]
     if own := [name for name in other if "/" not in name]:
-        raise Refusal(f"it belongs to a pipeline with another {' and another '.join(own)}.")
+        others = " and another ".join(_other(name, about, whole) for name in own)
+        raise Refusal(f"it belongs to a pipeline with another {others}.")
     if other:
-        holder, _, what = other[0].rpartition("/")
+        holder = other[0].rpartition("/")[0]
+        what = _other(other[0], about, whole)
         raise Refusal(f"its `{holder}` is a pipeline with another {what}.")
     return about
+
+
+def _other(name: str, about: Mapping[str, object], whole: Whole) -> str:
+    what = name.rpartition("/")[2]
+    # The others are digests, which say nothing to a reader.
+    words = f'("{about.get(name)}", here "{whole.about[name]}")'
+    return f"remainder {words}" if what == "policy" else what
 
 
 def check_places(
