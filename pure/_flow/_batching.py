@@ -44,6 +44,10 @@ class Cursor(NamedTuple):
         """Epoch and offset as Python ints; not for a traced cursor."""
         return int(self.epoch), int(self.offset)
 
+    def __repr__(self) -> str:
+        epoch, offset = (int(x) if isinstance(x, np.integer) else x for x in self)
+        return f"Cursor(epoch={epoch!r}, offset={offset!r})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Pad:

@@ -188,6 +188,7 @@ def test_batchings_are_equal_by_value() -> None:
 
 def test_a_start_is_the_beginning_of_its_epoch() -> None:
     assert stream().start() == (0, 0)
+    assert repr(stream().start()) == "Cursor(epoch=0, offset=0)"
     assert stream().start(epoch=3) == (3, 0)
 
 
