@@ -14,6 +14,7 @@ from .._text import array_text
 
 Kind: TypeAlias = Literal["image", "mask", "boxes", "points", "lines", "words"]
 Pixels: TypeAlias = Num[np.ndarray, "..."]
+Range: TypeAlias = tuple[float, float]
 
 _CHANNELS = (1, 3, 4)
 _SHORTEST = 16  # floats that are a line, and no row of numbers
@@ -32,7 +33,7 @@ class Over(NamedTuple):
 
 class Panel(NamedTuple):
     """A field of all records as it is drawn, or those of words together: `told` is what the eye
-    must know of it, `size` its height for a width of 1, or its most lines of words."""
+    must know of it; `scale` its least and its most number, where these are drawn as the ends."""
 
     kind: Kind
     field: str
@@ -40,6 +41,7 @@ class Panel(NamedTuple):
     arrays: np.ndarray
     words: Sequence[Sequence[str]] = ()
     over: tuple[Over, ...] = ()
+    scale: Range | None = None
 
     @property
     def ratio(self) -> float:
@@ -52,7 +54,7 @@ class Panel(NamedTuple):
 def panels(fields: Mapping[str, np.ndarray], many: int, rows: int) -> list[Panel]:
     """The panels of the first so many records of a batch of `rows`, images first and words last.
 
-    `fields` are its arrays by the paths of their fields.
+    `fields` are its arrays by the paths of their fields. Each panel has a scale of its own.
     """
     kinds = _kinds(fields, rows)
     of = {kind: [field for field, k in kinds.items() if k == kind] for kind in set(kinds.values())}
@@ -76,6 +78,50 @@ def panels(fields: Mapping[str, np.ndarray], many: int, rows: int) -> list[Panel
         said = [[_said(field, fields[field], row, rows) for field in words] for row in range(many)]
         found.append(Panel("words", "", "", np.empty(0), said))
     return found
+
+
+def compared(columns: Sequence[Sequence[Panel]]) -> list[list[Panel]]:
+    """The panels of columns, those of a field on one scale, pixels from 0 to 1 on it.
+
+    The first column of a field tells the scale.
+    """
+    ranges: dict[tuple[str, ...], list[Range]] = {}
+    for panel in (panel for column in columns for panel in column):
+        if panel.scale is not None:
+            ranges.setdefault(_comparable(panel), []).append(panel.scale)
+    told: set[tuple[str, ...]] = set()
+    found: list[list[Panel]] = []
+    for column in columns:
+        found.append([])
+        for panel in column:
+            if panel.scale is not None:
+                own = _comparable(panel)
+                panel = _rescaled(panel, ranges[own], is_first=own not in told)
+                told.add(own)
+            found[-1].append(panel)
+    return found
+
+
+def _comparable(panel: Panel) -> tuple[str, ...]:
+    kind = panel.arrays.dtype.kind
+    return panel.kind, panel.field, "whole numbers" if kind in "bui" else "floats"
+
+
+def _rescaled(panel: Panel, ranges: Sequence[Range], *, is_first: bool) -> Panel:
+    least, most = min(low for low, _ in ranges), max(high for _, high in ranges)
+    said = ""
+    if panel.kind == "lines":
+        if any(own != (least, most) for own in ranges):
+            said = f"drawn from {least:.3g} to {most:.3g} in all columns"
+    elif least < -0.001 or most > 1.001:
+        all_of = f" in all columns of {_comparable(panel)[-1]}" if len(ranges) > 1 else ""
+        said = f"{least:.3g} … {most:.3g} is drawn as 0 … 1{all_of}"
+    else:
+        least, most = 0.0, 1.0
+    if panel.kind == "image":
+        panel = panel._replace(arrays=_pixels(panel.arrays, least, most))
+    told = f"{panel.told}, {said}" if said and is_first else panel.told
+    return panel._replace(told=told, scale=(least, most))
 
 
 def lying(found: Sequence[Panel]) -> list[str]:
@@ -169,28 +215,30 @@ def _image(field: str, x: np.ndarray) -> Panel:
         shown = 3 if x.shape[3] > 2 else 1
         told.append(f"the first {shown} of {x.shape[3]} channels")
         x = x[..., :shown]
-    x, note = _scaled(x[..., 0] if x.ndim == 4 and x.shape[3] == 1 else x)
-    return Panel("image", field, ", ".join([*told, *note]), x)
-
-
-def _scaled(x: np.ndarray) -> tuple[Pixels, list[str]]:
-    """Pixels from 0 to 1, and what was done for it."""
+    if x.ndim == 4 and x.shape[3] == 1:
+        x = x[..., 0]
     if x.dtype == np.uint8:
-        return x.astype(np.float32) / 255, []
-    x = np.abs(x) if x.dtype.kind == "c" else x.astype(np.float64)
+        return Panel("image", field, ", ".join(told), x.astype(np.float32) / 255)
+    x = np.abs(x) if x.dtype.kind == "c" else x
     finite = np.isfinite(x)
-    least, most = (float(f(x[finite])) if finite.any() else 0.0 for f in (np.min, np.max))
-    told = []
-    if least < -0.001 or most > 1.001:
-        told.append(f"{least:.3g} … {most:.3g} is drawn as 0 … 1")
-        x = (x - least) / ((most - least) or 1)
     if not finite.all():
         told.append(f"{_percent(1 - finite.mean())} is not finite: magenta")
-        x = np.where(finite, x, 0)
+    return Panel("image", field, ", ".join(told), x, scale=_range(x[finite]))
+
+
+def _range(numbers: np.ndarray) -> Range:
+    return (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 1.0)
+
+
+def _pixels(x: np.ndarray, least: float, most: float) -> Pixels:
+    """Numbers on a scale as pixels from 0 to 1, what is not finite in magenta."""
+    finite = np.isfinite(x)
+    x = (np.where(finite, x, least).astype(np.float64) - least) / ((most - least) or 1)
+    if not finite.all():
         if x.ndim == 3:
             x, finite = np.repeat(x[..., None], 3, axis=3), finite[..., None]
         x[~finite.all(axis=-1)] = (1, 0, 1)
-    return np.clip(x, 0, 1), told
+    return np.clip(x, 0, 1)
 
 
 def _alone(mask: Over) -> Panel:
@@ -203,12 +251,14 @@ def _lines(field: str, x: np.ndarray) -> Panel:
     told = [array_text(str(x.dtype), x.shape[1:])]
     x = np.abs(x) if x.dtype.kind == "c" else x.astype(np.float64)
     finite = np.isfinite(x)
+    scale = _range(x[finite])
     if finite.any():
-        told.append(f"{x[finite].min():.3g} … {x[finite].max():.3g}")
+        told.append(f"{scale[0]:.3g} … {scale[1]:.3g}")
     if not finite.all():
         told.append(f"{_percent(1 - finite.mean())} is not finite")
         x = np.where(finite, x, np.nan)
-    return Panel("lines", field, ", ".join(told), x if x.ndim == 3 else x[..., None])
+    x = x if x.ndim == 3 else x[..., None]
+    return Panel("lines", field, ", ".join(told), x, scale=scale)
 
 
 def _percent(share: float) -> str:

@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 from .._text import of_type, path_text, valued
 from ..host._engines import engine
 from ._file import check_file, written
-from ._panels import Panel, lying, panels
+from ._panels import Panel, compared, lying, panels
 
 if TYPE_CHECKING:  # which is imported when it is used
     from matplotlib.axes import Axes
@@ -84,7 +84,8 @@ def show(
     mask, lie over the field `image`, or over all images of their size where none is named so, and
     so do `boxes` (x0, y0, x1, y1), but for those of area 0, and `keypoints` (x, y). Waves and
     series are lines, all else is written out. What lies over what, and what is drawn otherwise than
-    it is, floats beyond 0 … 1 say, is told in the title of its column.
+    it is, is told in the title of its column. Floats of a field are on one scale in all columns:
+    0 … 1 if all lie within it, or else from the least to the most, which the first column tells.
 
     **Errors:** ImportError without matplotlib; ValueError for no records or more than 128, and for
     another suffix; OSError for a path that cannot be written.
@@ -106,7 +107,8 @@ def show(
     many = min(n, rows)
     if not many:
         raise ValueError("There is no record to show: the first batch has none.")
-    columns = [_column(name, fields, many, rows) for name, fields in arrays.items()]
+    found = compared([_panels(fields, many, rows) for fields in arrays.values()])
+    columns = [_column(name, own, many) for name, own in zip(arrays, found, strict=True)]
     heights = [sum(map(column.height, column.panels)) for column in columns]
     row = max(heights)
     head = max(_NAME * len(column.head) + _LINE * len(column.notes) for column in columns) + 0.06
@@ -183,8 +185,11 @@ def _plain(x: object) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16 and its kin
 
 
-def _column(name: str, fields: Mapping[str, np.ndarray], many: int, rows: int) -> _Column:
-    found = panels({field: x if x.ndim else x[None] for field, x in fields.items()}, many, rows)
+def _panels(fields: Mapping[str, np.ndarray], many: int, rows: int) -> list[Panel]:
+    return panels({field: x if x.ndim else x[None] for field, x in fields.items()}, many, rows)
+
+
+def _column(name: str, found: list[Panel], many: int) -> _Column:
     only_words = all(panel.kind == "words" for panel in found)
     width = _WIDER if only_words else _WIDE
     letters = int(width / _WORD)
@@ -275,8 +280,7 @@ def _axes(sheet: Figure, x: float, y: float, width: float, height: float) -> Axe
 def _draw(axes: Axes, panel: Panel, row: int) -> None:
     if panel.kind == "lines":
         axes.plot(panel.arrays[row], linewidth=0.7)
-        finite = panel.arrays[np.isfinite(panel.arrays)]
-        least, most = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+        least, most = panel.scale or (0.0, 1.0)
         room = 0.05 * ((most - least) or 1)
         axes.set(xlim=(0, len(panel.arrays[row]) - 1), ylim=(least - room, most + room))
         return

@@ -12,7 +12,7 @@ import pytest
 import dagrax.pure as dp
 from dagrax.nnx_api import HostSource, Pipeline
 from dagrax.pure import host, visual
-from dagrax.pure.visual._panels import lying, panels
+from dagrax.pure.visual._panels import compared, lying, panels
 from tests.nnx_zoo import linear
 from tests.zoo import Batch
 
@@ -185,7 +185,7 @@ def test_what_is_drawn_otherwise_than_it_is_is_told() -> None:
         "d": np.repeat(IMAGE, 3, axis=3),
         "e": np.stack([IMAGE, IMAGE], axis=1),
     }
-    a, b, c, d, e = panels(fields, N, N)
+    ((a, b, c, d, e),) = compared([panels(fields, N, N)])
     assert a.told == f"f32[12,16,3], {a_of(IMAGE.min())} … {a_of(IMAGE.max())} is drawn as 0 … 1"
     assert (b.told, b.arrays.shape) == ("f32[3,12,16], channels first", IMAGE.shape)
     assert c.told == "f32[12,16,3], <0.1 % is not finite: magenta"
@@ -303,3 +303,33 @@ def test_maps_of_labels_without_an_image_are_drawn_each_by_itself() -> None:
     found = panels({"classes": of, "parts": of[..., None], "is_known": of > 0}, 2, 2)
     drawn = [(panel.kind, panel.field, [x.field for x in panel.over]) for panel in found]
     assert drawn == [("image", x, [x]) for x in ("classes", "parts", "is_known")]
+
+
+def test_columns_of_a_field_are_on_one_scale_which_is_told_once() -> None:
+    noise = RNG.normal(size=(N, 8, 6, 1)).astype(np.float32)
+    batches = [{"image": 0.5 + scale * noise} for scale in (0, 0.3, 3)]
+    found = compared([panels(batch, 2, N) for batch in batches])
+    shown = np.concatenate([batch["image"][:2] for batch in batches])
+    least, most = float(shown.min()), float(shown.max())
+    drawn = np.concatenate([panel.arrays for (panel,) in found])[..., None]
+    np.testing.assert_allclose(drawn, (shown - least) / (most - least), atol=1e-6)
+    scale = f"{least:.3g} … {most:.3g} is drawn as 0 … 1 in all columns of floats"
+    told = [panel.told for (panel,) in found]
+    assert told == [f"f32[8,6,1], {scale}", "f32[8,6,1]", "f32[8,6,1]"]
+
+
+def test_images_within_0_and_1_are_drawn_as_they_are_beside_bytes() -> None:
+    batches = {"source": np.full((2, 8, 6, 3), 51, np.uint8), "a": IMAGE[:2] / 2, "b": IMAGE[:2]}
+    (one,), (a,), (b,) = compared([panels({"image": x}, 2, 2) for x in batches.values()])
+    assert np.allclose(one.arrays, 0.2)
+    assert np.allclose(a.arrays, IMAGE[:2] / 2)
+    assert np.allclose(b.arrays, IMAGE[:2])
+    assert [x.told for x in (one, a, b)] == ["u8[8,6,3]", "f32[12,16,3]", "f32[12,16,3]"]
+
+
+def test_lines_of_a_field_are_on_one_scale_too() -> None:
+    wave = np.tile(np.linspace(-1, 1, 40), (2, 1))
+    sheet: Any = visual.show({"source": {"wave": wave}, "loud": {"wave": 4 * wave}})
+    assert {axes.get_ylim() for axes in sheet.axes} == {(-4.4, 4.4)}
+    words = " ".join(said(sheet))
+    assert words.count("drawn from -4 to 4 in all columns") == 1
