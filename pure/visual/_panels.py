@@ -3,6 +3,7 @@
 Told by dtype, shape and, where these leave it open, name; arrays are NumPy's, nothing is drawn.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,6 +20,7 @@ Range: TypeAlias = tuple[float, float]
 _CHANNELS = (1, 3, 4)
 _SHORTEST = 16  # floats that are a line, and no row of numbers
 _WIDEST = 8  # lines in one panel
+_LONGER = 4  # times as long as it has channels is a wave
 _MARKS = 24  # numbers of a row that are written out
 _LABELS = 32  # of small whole numbers beside a picture, which are classes
 
@@ -153,16 +155,24 @@ def _kind(field: str, x: np.ndarray, rows: int) -> Kind:
     if min(shape, default=0) < 1 or x.dtype.kind not in "biufcV":
         return "words"
     whole = x.dtype.kind in "bui"
+    wave = not whole or x.dtype == np.int16
     if len(shape) == 1:
-        wave = not whole or x.dtype == np.int16
         return "lines" if wave and shape[0] >= _SHORTEST else "words"
     named = any(x in name for x in ("mask", "seg"))
+    if wave and not (whole and named) and _has_time_last(shape):
+        return "lines"
     flat = len(shape) == 2 or shape[2:] == (1,)
     if whole and (named or (flat and x.dtype != np.uint8)):
         return "mask" if len(shape) in (2, 3) and min(shape[:2]) > 1 else "words"
     if len(shape) == 2 and shape[1] <= _WIDEST < shape[0]:
         return "lines"
     return "image" if len(shape) in (2, 3, 4) and max(shape) > 1 else "words"
+
+
+def _has_time_last(shape: tuple[int, ...]) -> bool:
+    # `*channels time`, and no picture: which has more rows.
+    channels, time = math.prod(shape[:-1]), shape[-1]
+    return channels <= _WIDEST and time >= max(_SHORTEST, _LONGER * channels)
 
 
 def _kinds(fields: Mapping[str, np.ndarray], rows: int) -> dict[str, Kind]:
@@ -257,7 +267,8 @@ def _lines(field: str, x: np.ndarray) -> Panel:
     if not finite.all():
         told.append(f"{_percent(1 - finite.mean())} is not finite")
         x = np.where(finite, x, np.nan)
-    x = x if x.ndim == 3 else x[..., None]
+    if _has_time_last(x.shape[1:]):
+        x = np.moveaxis(x.reshape(len(x), -1, x.shape[-1]), 1, 2)
     return Panel("lines", field, ", ".join(told), x, scale=scale)
 
 

@@ -83,9 +83,10 @@ def show(
     A field of 1 or 3 channels is an image. Integers of its height and width, or what is named a
     mask, lie over the field `image`, or over all images of their size where none is named so, and
     so do `boxes` (x0, y0, x1, y1), but for those of area 0, and `keypoints` (x, y). Waves and
-    series are lines, all else is written out. What lies over what, and what is drawn otherwise than
-    it is, is told in the title of its column. Floats of a field are on one scale in all columns:
-    0 … 1 if all lie within it, or else from the least to the most, which the first column tells.
+    series are lines, one a channel, all else is written out. What lies over what, and what is drawn
+    otherwise than it is, is told in the title of its column. Floats of a field are on one scale in
+    all columns: 0 … 1 if all lie within it, or else from the least to the most, which the first
+    column tells.
 
     **Errors:** ImportError without matplotlib; ValueError for no records or more than 128, and for
     another suffix; OSError for a path that cannot be written.

@@ -319,8 +319,8 @@ def test_columns_of_a_field_are_on_one_scale_which_is_told_once() -> None:
 
 
 def test_images_within_0_and_1_are_drawn_as_they_are_beside_bytes() -> None:
-    batches = {"source": np.full((2, 8, 6, 3), 51, np.uint8), "a": IMAGE[:2] / 2, "b": IMAGE[:2]}
-    (one,), (a,), (b,) = compared([panels({"image": x}, 2, 2) for x in batches.values()])
+    batches: list[Any] = [np.full((2, 8, 6, 3), 51, np.uint8), IMAGE[:2] / 2, IMAGE[:2]]
+    (one,), (a,), (b,) = compared([panels({"image": x}, 2, 2) for x in batches])
     assert np.allclose(one.arrays, 0.2)
     assert np.allclose(a.arrays, IMAGE[:2] / 2)
     assert np.allclose(b.arrays, IMAGE[:2])
@@ -333,3 +333,36 @@ def test_lines_of_a_field_are_on_one_scale_too() -> None:
     assert {axes.get_ylim() for axes in sheet.axes} == {(-4.4, 4.4)}
     words = " ".join(said(sheet))
     assert words.count("drawn from -4 to 4 in all columns") == 1
+
+
+SHAPES: dict[str, tuple[tuple[int, ...], Any, str]] = {
+    "one channel": ((1, 200), np.float32, "lines"),
+    "two channels": ((2, 200), np.float32, "lines"),
+    "two channels of samples": ((2, 200), np.int16, "lines"),
+    "several axes of channels": ((2, 3, 200), np.float32, "lines"),
+    "time first": ((200, 2), np.float32, "lines"),
+    "one channel behind": ((200, 1), np.float32, "lines"),
+    "a spectrogram": ((40, 200), np.float32, "image"),
+    "a small grey picture": ((8, 16), np.float32, "image"),
+    "a grey picture of one channel": ((8, 200, 1), np.float32, "image"),
+    "a picture in colours": ((6, 200, 3), np.float32, "image"),
+    "channels first": ((3, 8, 200), np.float32, "image"),
+    "bytes": ((2, 200), np.uint8, "image"),
+    "labels": ((2, 200), np.int32, "image"),
+    "a mask of 16 bits": ((2, 200), np.int16, "image"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_wave_has_its_time_last_and_a_picture_has_rows(name: str) -> None:
+    shape, dtype, kind = SHAPES[name]
+    field = "mask" if "mask" in name else "x"
+    (panel,) = panels({field: np.zeros((2, *shape), dtype)}, 2, 2)
+    assert panel.kind == kind
+
+
+def test_a_wave_has_a_line_for_each_channel() -> None:
+    wave = RNG.normal(size=(N, 2, 200))
+    sheet: Any = visual.show({"source": {"wave": wave}}, 1)
+    drawn = [line.get_ydata() for line in sheet.axes[0].lines]
+    np.testing.assert_array_equal(drawn, wave[0])
