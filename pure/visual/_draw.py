@@ -9,8 +9,10 @@ from typing import Literal, TypeAlias
 from .._summary._summary import Summary
 from .._text import of_type
 from ..host._engines import engine
+from ._absent import tell
 from ._dot import dot
 from ._file import check_file, written
+from ._fontconfig import absent
 from ._graph import Graph, graph_of
 from ._mermaid import mermaid
 from ._svg import scrolled, themed
@@ -48,7 +50,10 @@ class Drawing:
             file.write_bytes(picture)
 
     def _png(self) -> bytes:
-        return _rendered(dot(self._graph, self._direction, ground="white"), "png")
+        text = dot(self._graph, self._direction, ground="white")
+        picture = _rendered(text, "png")
+        tell(absent(text))
+        return picture
 
     def _repr_svg_(self) -> str | None:
         try:

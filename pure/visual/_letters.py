@@ -3,13 +3,12 @@
 Which texts a sheet has, and where they stand, is not known here.
 """
 
-import warnings
 from collections.abc import Iterable
 
 from matplotlib import font_manager
 from matplotlib.text import Text
 
-from .._text import listed
+from ._absent import tell
 
 _LAST = "Last Resort"  # has a sign for a script in place of its letters
 
@@ -22,15 +21,7 @@ def lettered(texts: Iterable[Text]) -> None:
             families, left = _fonts_of(lacking)
             text.set_fontfamily([*text.get_fontfamily(), *families])
             absent |= left
-    if absent:
-        some = sorted(absent)
-        told = listed(some[:8]) + (f" and {len(some) - 8} more" if len(some) > 8 else "")
-        warnings.warn(
-            f"No installed font has the letters {told}, which are drawn as boxes; install "
-            "one that has them, such as Noto Sans (apt-get install fonts-noto-cjk for Chinese, "
-            "Japanese and Korean).",
-            stacklevel=2,
-        )
+    tell(absent)
 
 
 def _lacking(text: Text) -> set[str]:

@@ -11,6 +11,7 @@ import pytest
 
 import dagrax.pure as dp
 from dagrax.pure import visual
+from dagrax.pure.visual import _fontconfig
 from tests.platforms import with_graphviz
 
 NAMES = ['say "hi" [1]', "<b>&amp; {a|b}", "naïve 日本 `x` #35; \\", "two\nlines", "end"]
@@ -118,6 +119,29 @@ def test_a_picture_is_what_its_suffix_says(facts: dp.Summary, tmp_path: Path) ->
     assert drawing.svg().startswith("<svg")
     assert svg.read_text(encoding="utf-8") == drawing.svg()
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@with_graphviz
+def test_letters_that_no_font_has_are_told_of_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fontconfig, "_LIST", ("echo", "20-7e e4"))
+    with pytest.warns(UserWarning, match="No installed font") as told:
+        visual.draw(row_of(["äöü"]), tmp_path / "graph.png")
+    assert [str(one.message) for one in told] == [
+        "No installed font has the letters `ö`, `ü`, which are drawn as boxes; install one that "
+        "has them, such as Noto Sans (apt-get install fonts-noto-cjk for Chinese, Japanese and "
+        "Korean)."
+    ]
+
+
+@with_graphviz
+def test_where_fonts_are_not_listed_a_picture_is_drawn_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_fontconfig, "_LIST", ("no-such-program",))
+    visual.draw(row_of(["ä"]), tmp_path / "graph.png")
+    assert (tmp_path / "graph.png").stat().st_size > 0
 
 
 def test_a_text_is_what_its_suffix_says(facts: dp.Summary, tmp_path: Path) -> None:
