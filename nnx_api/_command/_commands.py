@@ -27,6 +27,11 @@ class Answer:
     is_well: bool = True
 
 
+_TRIED = (
+    "Some records were tried, and no NaN was looked for: pipeline.checked() and debug() do that."
+)
+
+
 def describe(pipeline: _Pipeline, asked: Asked) -> Answer:
     """Its summary."""
     summary = pipeline.summary(cost=asked.cost, measure=asked.measure)
@@ -73,6 +78,8 @@ def check(pipeline: _Pipeline, asked: Asked) -> Answer:
                 found.append({**data, **({"variant": number} if variant else {})})
     faults = sum(not x["is_well"] for x in found)
     lines.append(f"{_many(len(found), 'check')}, {_many(faults, 'fault')}")
+    if not faults:
+        lines.append(_TRIED)
     return Answer("\n".join(lines), {"is_well": not faults, "checks": found}, is_well=not faults)
 
 
