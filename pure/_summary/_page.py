@@ -160,6 +160,8 @@ def _below(source: SummarySource, totals: SummaryTotals) -> Iterator[str]:
         step.append(f"takes {seconds_text(totals.seconds)}")
     if step:
         yield f"a step, as one program: {', '.join(step)}"
+    if totals.seconds is not None and source.is_hosted:
+        yield "the time of `fetch`, on the host, is in none of these: pipeline.waited tells of it"
 
 
 def _left(title: str, first: str, rest: Sequence[str]) -> _Column:

@@ -26,6 +26,7 @@ class SummaryRow:
       streams of its own.
     - `runs`: `"sink"` where it runs for the sink, in every step; `"on demand"` for `outputs` alone.
     - `flops`, `bytes_touched`: what XLA says of it, compiled by itself. None where not asked for.
+      The body of a loop counts once, and `sin`, `exp` and their like are no FLOPs.
     - `seconds`: the median time of it, run by itself on a batch. `share`: its part of the time of
       all nodes that run for the sink; these shares add up to 1, any other is 0.
     """

@@ -167,3 +167,17 @@ def test_costs_are_refused_inside_a_trace(pipeline: Pipeline[Any, Any]) -> None:
     )
     with pytest.raises(TypeError, match=re.escape(message)):
         nnx.jit(inside)(pipeline)
+
+
+def test_the_time_of_a_fetch_is_told_to_be_elsewhere() -> None:
+    source: HostSource = HostSource(
+        source=host.RandomAccessSource([{"x": np.ones(3, np.float32)}] * 8)
+    )
+    with Pipeline(source=source, batch_size=4) as pipeline:
+        told = str(pipeline.summary(measure=True)).splitlines()
+        assert told[-1] == (
+            "the time of `fetch`, on the host, is in none of these: pipeline.waited tells of it"
+        )
+        assert "fetch" not in str(pipeline.summary(cost=True))
+    pipeline = Pipeline(source=MemorySource(data=DATA), batch_size=5)
+    assert "fetch" not in str(pipeline.summary(measure=True))

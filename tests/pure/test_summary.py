@@ -274,3 +274,13 @@ def test_in_a_terminal_no_word_is_cut(costly: dp.Summary, columns: int) -> None:
 )
 def test_numbers_are_short(text: str, said: str) -> None:
     assert text == said
+
+
+def test_flops_count_the_body_of_a_loop_once_and_no_sines() -> None:
+    nodes: dict[str, Any] = {
+        "loop": lambda x: jax.lax.fori_loop(0, 1000, lambda _, y: 2 * y, x),
+        "sine": jnp.sin,
+    }
+    ones = dp.Stream(dp.ArraySource(np.ones((4, 100), np.float32)), batch_size=4)
+    loop, sine = dp.summary(dp.Pipeline.linear(nodes), ones, cost=True).rows
+    assert ((loop.flops or 0.0) < 1000, sine.flops) == (True, 0.0)

@@ -6,12 +6,15 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import dagrax.pure as dp
 from dagrax.pure import visual
 from dagrax.pure.visual import _fontconfig
+from dagrax.pure.visual._graph import graph_of
 from tests.platforms import with_graphviz
 
 NAMES = ['say "hi" [1]', "<b>&amp; {a|b}", "naïve 日本 `x` #35; \\", "two\nlines", "end"]
@@ -192,3 +195,15 @@ def test_without_graphviz_a_notebook_is_given_mermaid(
         "install it (apt-get install graphviz, brew install graphviz, conda install graphviz), or "
         'draw text: "graph.mmd" or "graph.dot" need no program.'
     )
+
+
+def test_shades_are_of_times_where_these_were_measured() -> None:
+    nodes: dict[str, Any] = {
+        "loop": lambda x: jax.lax.fori_loop(0, 10_000, lambda _, y: jnp.sin(y), x),
+        "double": lambda x: 2 * x,
+    }
+    ones = dp.Stream(dp.ArraySource(np.ones((4, 100), np.float32)), batch_size=4)
+    found = dp.summary(dp.Pipeline.linear(nodes), ones, cost=True, measure=True)
+    _, loop, double, _ = graph_of(found, cost=True).boxes
+    assert (loop.shade, double.shade) == tuple(row.share for row in found.rows)
+    assert loop.shade > 0.5
