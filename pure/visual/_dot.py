@@ -11,6 +11,7 @@ from .._summary._words import one_line
 from ._graph import Arrow, Box, Graph
 
 _FONT = "Helvetica,Arial,sans-serif"
+_ROOM = 40  # points
 _SHADE = "#e69f00"  # of the colours of Okabe and Ito, as are the others
 _LEARNS = "#0072b2"
 
@@ -27,12 +28,16 @@ def _lines(graph: Graph, direction: str, ground: str) -> Iterator[str]:
     yield f'    edge [fontname="{_FONT}", fontsize=10, arrowsize=0.7]'
     yield from (f"    {_box(box)}" for box in graph.boxes if box.group is None)
     groups = dict.fromkeys(box.group for box in graph.boxes if box.group is not None)
+    margin = ", margin=16" * (direction == "down")
     for place, group in enumerate(groups):
         yield f"    subgraph cluster_{place} {{"
-        yield f"        graph [label=<{_escaped(group)}>, style=rounded, class=chain]"
+        yield f"        graph [label=<{_escaped(group)}>, style=rounded, class=chain{margin}]"
         yield from (f"        {_box(box)}" for box in graph.boxes if box.group == group)
         yield "    }"
-    yield from (f"    {_arrow(arrow)}" for arrow in graph.arrows)
+    of = {box.id: box.group for box in graph.boxes}
+    for arrow in graph.arrows:
+        is_framed = of[arrow.start] is not None and of[arrow.start] == of[arrow.end]
+        yield f"    {_arrow(arrow, room=is_framed and direction == 'down')}"
 
 
 def _box(box: Box) -> str:
@@ -51,10 +56,13 @@ def _box(box: Box) -> str:
     return f"{box.id} [{', '.join(said)}]"
 
 
-def _arrow(arrow: Arrow) -> str:
+def _arrow(arrow: Arrow, *, room: bool) -> str:
     dashed = ", style=dashed" if arrow.is_idle else ""
     # A margin, or the words would lie on the line.
-    cell = f'<TABLE BORDER="0" CELLPADDING="3"><TR><TD>{_row(arrow.lines)}</TD></TR></TABLE>'
+    cells = f"<TD>{_row(arrow.lines)}</TD>"
+    if room:  # to the right, where Graphviz lets words stand out of the frame around them
+        cells += f'<TD WIDTH="{_ROOM}"></TD>'
+    cell = f'<TABLE BORDER="0" CELLPADDING="3"><TR>{cells}</TR></TABLE>'
     return f"{arrow.start} -> {arrow.end} [label=<{cell}>{dashed}]"
 
 

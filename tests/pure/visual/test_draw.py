@@ -1,5 +1,6 @@
 """A drawing shows what the summary says, in a language that is well formed whatever it is told."""
 
+import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -23,6 +24,14 @@ STREAM = dp.Stream(dp.ArraySource({"x": np.zeros((8, 3), np.float32)}), batch_si
 
 def same(batch: Any, *_: Any) -> Any:
     return batch
+
+
+def named(name: str) -> Any:
+    def stage(batch: Any) -> Any:
+        return batch
+
+    stage.__name__ = name
+    return stage
 
 
 def noise(batch: Any, *, key: Any) -> Any:
@@ -207,3 +216,21 @@ def test_shades_are_of_times_where_these_were_measured() -> None:
     _, loop, double, _ = graph_of(found, cost=True).boxes
     assert (loop.shade, double.shade) == tuple(row.share for row in found.rows)
     assert loop.shade > 0.5
+
+
+@with_graphviz
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("a", "a_name_of_twenty_two", "b")])
+@pytest.mark.parametrize("length", [5, 20, 45, 90])
+def test_words_on_arrows_stay_within_their_frame(names: tuple[str, ...], length: int) -> None:
+    stages = [named(name) for name in names]
+    read = dp.Stream(dp.ArraySource({"f" * length: np.zeros((8, 3))}), batch_size=4)
+    graph = dp.Pipeline.from_dag(nodes={"view": stages}, edges={"view": []}, sink="view")
+    text = visual.draw(dp.summary(graph, read), direction="down").dot
+    made = subprocess.run(["dot", "-Tjson"], input=text, capture_output=True, text=True, check=True)
+    found = json.loads(made.stdout)
+    (frame,) = [x for x in found["objects"] if x["name"].startswith("cluster")]
+    within = [e for e in found["edges"] if {e["tail"], e["head"]} <= set(frame["nodes"])]
+    words = [x for edge in within for x in edge["_ldraw_"] if x["op"] == "T"]
+    ends = [x["pt"][0] + x["width"] * {"l": 1, "c": 0.5, "r": 0}[x["align"]] for x in words]
+    assert len(ends) == 2
+    assert max(ends) < float(frame["bb"].split(",")[2])
