@@ -171,8 +171,10 @@ def a_method_that_is_no_function() -> Case:
     def run(self: object, k: float, batch: Batch) -> Batch:
         return {"x": batch["x"] * k}
 
+    once: Any = functools.partialmethod(run, 1.0)
+
     class Partial(nnx.Module):
-        __call__ = functools.partialmethod(run, 1.0)
+        __call__ = once
 
     return Partial(), lambda: setattr(Partial, "__call__", functools.partialmethod(run, 7.0))
 
