@@ -14,10 +14,13 @@ class Fields(griffe.Extension):
     """Gives such a class the `__init__` that its fields stand for."""
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Called by griffe for each class that it has read."""
+        """Called by griffe for each class that it has read; not of one with private fields."""
         of_fields = {str(base).partition("[")[0] for base in cls.bases} & {*_OF_FIELDS}
         fields = [x for x in cls.members.values() if _is_field(x)]
-        if not of_fields or "__init__" in cls.members or cls.name.startswith("Abstract"):
+        made_otherwise = cls.name.startswith("Abstract") or any(
+            "field(" in str(x.value) for x in fields
+        )
+        if not of_fields or "__init__" in cls.members or made_otherwise:
             return
         kind = griffe.ParameterKind.positional_or_keyword
         own = griffe.Parameter("self", kind=kind)
