@@ -9,6 +9,7 @@ import enum
 import functools
 import sys
 import types
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -316,7 +317,7 @@ def the_shape_of_an_array() -> Case:
     held = np.zeros(7, np.float32)
 
     def change() -> None:
-        held.shape = (7, 1)
+        held.resize((7, 1), refcheck=False)
 
     return times(lambda: 1.0 if held.ndim == 1 else float(len(held))), change
 
@@ -326,7 +327,9 @@ def the_dtype_of_an_array() -> Case:
     held: Any = np.zeros(2, np.float32)
 
     def change() -> None:
-        held.dtype = np.int32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of newer releases of NumPy
+            held.dtype = np.int32
 
     return times(lambda: 1.0 if held.dtype == np.float32 else 7.0), change
 
