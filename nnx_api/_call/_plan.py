@@ -27,7 +27,7 @@ from ._programs import (
     structure_key,
     watched,
 )
-from ._watch import Watch
+from ._watch import Metadata
 
 
 class Plan:
@@ -101,7 +101,7 @@ class Plan:
         return result
 
     def _look_at(self, modules: PyTree) -> None:
-        self._held, self._metadata = held_watched(self.parts, modules), Watch(self.parts.leaves)
+        self._held, self._metadata = held_watched(self.parts, modules), Metadata(self.parts.leaves)
 
     def settle(self) -> None:
         """Take what is held now for what the plan was made from: a trace has set it."""

@@ -24,7 +24,7 @@ def in_words(metadata: dict[str, object]) -> bool:
     return _WORDS.issuperset(map(type, metadata.values()))
 
 
-class Watch:
+class Metadata:
     """Notices other metadata. What a dict holds that is more than words is looked at elsewhere."""
 
     def __init__(self, leaves: Iterable[nnx.Variable[PyTree]]):

@@ -322,11 +322,10 @@ def _(value: PyTreeDef, reader: Reader) -> None:  # pyright: ignore[reportInvali
 
 @content.register(weakref.ReferenceType)
 def _(value: weakref.ReferenceType[object], reader: Reader) -> None:
+    # No more than whose it is: what is looked at is kept alive, and this must not be.
     reader.parts.append(("reference",))
-    if (referred := value()) is None:
-        reader.identity(value)
-    else:
-        reader.read(referred)
+    reader.identity(value if value() is None else value())
+    reader.places.looks.append(lambda: (value() is None,))
 
 
 @content.register

@@ -7,6 +7,7 @@ import collections
 import contextvars
 import enum
 import functools
+import gc
 import sys
 import types
 import warnings
@@ -21,7 +22,7 @@ import pytest
 from flax import nnx
 
 import dagrax.pure as dp
-from dagrax.nnx_api import MemorySource, Pipeline
+from tests.nnx_api.test_held_by_others import first, made, times, ways_in
 from tests.zoo import Batch
 
 Stage: TypeAlias = Callable[[Batch], Batch]
@@ -42,10 +43,6 @@ def case(make: Callable[[], Case]) -> Callable[[], Case]:
 def of_flax(make: Callable[[], Case]) -> Callable[[], Case]:
     MODULES[make.__name__.replace("_", " ")] = make
     return make
-
-
-def times(read: Callable[[], Any]) -> Stage:
-    return lambda batch: {"x": batch["x"] * read()}
 
 
 def sets(owner: Any, name: str) -> Callable[[], None]:
@@ -260,9 +257,9 @@ def test_an_attribute_of_a_container_counts(kind: type) -> None:
     held = type("Own", (kind,), {})()
     held.k = 1.0
     pipeline = made(times(lambda: held.k))
-    assert ways_in(pipeline) == [1] * 4
+    assert ways_in(pipeline) == [1] * 5
     held.k = 7.0
-    assert ways_in(pipeline) == [7] * 4
+    assert ways_in(pipeline) == [7] * 5
 
 
 @of_flax
@@ -283,14 +280,6 @@ def a_list_of_the_context() -> Case:
     held: contextvars.ContextVar[list[float]] = contextvars.ContextVar("held")
     held.set([1.0])
     return times(lambda: held.get()[0]), lambda: puts(held.get(), 0)()
-
-
-@case
-def what_is_held_weakly() -> Case:
-    thing = Thing()
-    held = weakref.ref(thing)
-    read: Any = lambda: getattr(held(), "k")  # noqa: B009, E731
-    return times(read), sets(thing, "k")
 
 
 @case
@@ -341,25 +330,6 @@ def what_a_view_of_memory_shows() -> Case:
     return times(lambda: float(held[0])), lambda: under.__setitem__(0, 7)
 
 
-def first(batch: Batch) -> Any:
-    return batch["x"][0, 0]
-
-
-def made(stage: Any) -> Pipeline:
-    source = MemorySource(data={"x": np.ones((240, 4), np.float32)})
-    return Pipeline(source=source, stages=[stage], batch_size=8)
-
-
-def ways_in(pipeline: Pipeline) -> list[float]:
-    (output,) = pipeline.outputs().values()
-    return [
-        float(first(pipeline.step())),
-        float(first(next(iter(pipeline)))),
-        float(pipeline.scan(first, length=1)[0]),
-        float(first(output)),
-    ]
-
-
 @pytest.fixture(autouse=True)
 def _as_they_were() -> None:
     me.factor = me.shadowed = 1.0
@@ -369,9 +339,9 @@ def _as_they_were() -> None:
 def test_every_way_in_heeds_it(name: str) -> None:
     stage, change = {**CASES, **MODULES}[name]()
     pipeline = made(stage)
-    assert ways_in(pipeline) == [1] * 4
+    assert ways_in(pipeline) == [1] * 5
     change()
-    assert ways_in(pipeline) == [7] * 4
+    assert ways_in(pipeline) == [7] * 5
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -396,3 +366,14 @@ def test_a_step_function_heeds_it(name: str) -> None:
     assert pipeline.scan(step, length=2).tolist() == [1, 1]
     change()
     assert pipeline.scan(step, length=2).tolist() == [7, 7]
+
+
+def test_what_is_held_weakly_is_not_kept_alive() -> None:
+    thing = Thing()
+    held = weakref.ref(thing)
+    pipeline = made(times(lambda: 1.0 if held() is not None else 7.0))
+    assert ways_in(pipeline) == [1] * 5
+    del thing
+    gc.collect()
+    assert held() is None
+    assert ways_in(pipeline) == [7] * 5
