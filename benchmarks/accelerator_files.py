@@ -99,7 +99,7 @@ def _gathers(report: Report, rows: np.ndarray, source: host.DiskSource) -> None:
     runs: dict[str, Callable[[], Any]] = {
         f"np.take, threads: {x}": partial(gather, x) for x in pools
     }
-    runs["`host.DiskSource.fetch`, ten shards, a thread"] = fetch
+    runs["`host.DiskSource.fetch`, ten shards, its own threads"] = fetch
     for part in np.array_split(np.arange(source.size), 16):
         source.fetch(part)
     lines = [

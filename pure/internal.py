@@ -95,6 +95,7 @@ from .host._arrays import named as named
 from .host._arrays import refilled as refilled
 from .host._engines import engine as engine
 from .host._feed import Feed as Feed
+from .host._feed import Some as Some
 from .host._look import joined_rows as joined_rows
 from .host._look import read_at as read_at
 from .host._loops import joined as joined

@@ -18,6 +18,7 @@ from dagrax.pure import internal
 _MOST = 1000  # compilations that are remembered
 _COMPARED = 16  # programs of one entry point that a new one is compared with
 _PATIENCE = 3
+CHUNK = "batches of a program"  # of which there are two on an accelerator, by design
 
 
 class RecompilationWarning(UserWarning):
@@ -179,7 +180,7 @@ def _changes(before: Facts, after: Facts) -> tuple[Change, ...]:
 
 def _blamed(changes: tuple[Change, ...] | None) -> list[str]:
     # Another step function has a program of its own, and that is no fault.
-    names = [change.argument for change in changes or ()]
+    names = [change.argument for change in changes or () if change.argument != CHUNK]
     return [] if "the step function" in names else names
 
 

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 
 from dagrax.pure import internal
 
-from .._call._history import Facts, Said
+from .._call._history import CHUNK, Facts, Said
 from .._call._inside import ATOMS, BY_A_MODULE, inside, is_of_a_user
 from .._call._programs import Program
 from ._module import Modules, PipelineCore
@@ -73,6 +73,9 @@ def _of_the_call(
         yield from _arrays("the batch", args[0])
     if name == "scan":
         yield ("length", ""), Said(str(static[2]))
+    if name == "scan_fed":
+        known = "all that are read at a time" if args[-1] is None else "any number"
+        yield (CHUNK, ""), Said(known)
     if name.startswith("scan"):
         yield from _arrays("carry", args[0])
 

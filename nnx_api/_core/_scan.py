@@ -204,8 +204,8 @@ class _Way:
         self.ran = 0
         self._look(*self._start.as_ints())
 
-    def next(self) -> tuple[PyTree, jax.Array, jax.Array] | None:
-        """Some batches, from which of them on, and how many; None where the rest is other now."""
+    def next(self) -> internal.Some | None:
+        """Some batches; None where the rest is other now."""
         try:
             chunk, index = self.feed.take(self.place)
         except internal.Ended:
@@ -216,7 +216,7 @@ class _Way:
         many = min(self.count - self.ran, chunk.left(index))
         self.place = [*chunk.starts, chunk.after][index + many]
         self.ran += many
-        return chunk.fed, self.feed.index(index), self.feed.index(many)
+        return self.feed.some(chunk, index, many)
 
     def _look(self, epoch: int, offset: int) -> None:
         batching = self._pipeline._stream().batching

@@ -73,15 +73,17 @@ def looped(
     body: Callable[[_Carry, PyTree, Origin, Numbers], tuple[_Carry, _Y]],
     carry: _Carry,
     chunk: Fed,
-    start: Count,
-    count: Count,
+    start: Count | None,
+    count: Count | None,
 ) -> tuple[Numbers, _Carry, _Y]:
     """`count` of some batches, from one on: `Stream.scan` of what was handed in.
 
-    The number is traced: one program for any. The results fill the first rows of as many as the
-    chunk has batches. **Errors:** those of `Stream.scan`.
+    The number is traced: one program for any. Without `start` and `count` it is all of them, in a
+    loop that knows its number of turns. The results fill the first rows of as many as the chunk has
+    batches. **Errors:** those of `Stream.scan`.
     """
     many = chunk.after.shape[0]
+    first = jnp.int32(0) if start is None else start
 
     def step(carry: _Carry, index: Count) -> tuple[_Carry, _Y]:
         fed = at(chunk, index)
@@ -90,33 +92,29 @@ def looped(
         check_carry(carry, new)
         return new, y
 
-    shapes: _Y = jax.eval_shape(step, carry, start)[1]
+    shapes: _Y = jax.eval_shape(step, carry, first)[1]
     empty: _Y = jax.tree.map(lambda x: stacked(x, many), shapes)
 
     def tick(index: Count, state: tuple[_Carry, _Y]) -> tuple[_Carry, _Y]:
-        new, y = step(state[0], start + index)
+        new, y = step(state[0], first + index)
         # As a scan writes them.
         put = jax.lax.dynamic_update_index_in_dim
         return new, jax.tree.map(lambda ys, own: put(ys, own, index, 0), state[1], y)
 
-    def turn(times: Count | int) -> tuple[_Carry, _Y]:
-        looped: tuple[_Carry, _Y] = jax.lax.fori_loop(0, times, tick, (carry, empty))
+    def turn() -> tuple[_Carry, _Y]:
+        turns = many if count is None else count
+        looped: tuple[_Carry, _Y] = jax.lax.fori_loop(0, turns, tick, (carry, empty))
         return looped
 
-    if asks_the_host():
-        is_whole = (start == 0) & (count == many)
-        carry, ys = jax.lax.cond(is_whole, lambda: turn(many), lambda: turn(count))
-    else:
-        carry, ys = canonical(lambda: turn(count))
-    after: Array = jax.lax.dynamic_index_in_dim(
-        jnp.asarray(chunk.after), start + count - 1, keepdims=False
-    )
+    carry, ys = canonical(turn)
+    last = first + (many if count is None else count) - 1
+    after: Array = jax.lax.dynamic_index_in_dim(jnp.asarray(chunk.after), last, keepdims=False)
     return after, carry, ys
 
 
 def asks_the_host() -> bool:
     """Whether a loop that does not know its number of turns waits for the host at each of them: on
-    an accelerator. There whole chunks, as most are, have a loop that knows it."""
+    an accelerator, where whole chunks, as most are, have a program that knows it."""
     return jax.default_backend() != "cpu"
 
 

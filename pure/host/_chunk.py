@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from .._flow._batching import LAST, Batching, Cursor
-from .._flow._fed import Fed, origins, place_words
+from .._flow._fed import Fed, asks_the_host, origins, place_words
 from .._flow._host_source import AbstractHostSource
 from .._flow._hosted import Hosted
 from .._flow._shard import part_of
@@ -21,7 +21,7 @@ from .._flow._stream import Stream
 from ._buffers import Buffers
 
 Place = tuple[int, int]  # epoch and offset, settled
-_BYTES = 2**24  # of a chunk, about
+_BYTES, _BESIDE_AN_ACCELERATOR = 2**24, 2**25  # of a chunk, about
 _FEWEST, _MOST = 8, 256  # batches of one
 
 
@@ -52,7 +52,8 @@ def batches_of_a_chunk(stream: Stream[Any]) -> int:
         math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(stream.source.element_spec)
     )
     batch = max(1, record * len(part_of(stream.batching.batch_size, stream.shard)))
-    fit: int = _BYTES // batch
+    most = _BESIDE_AN_ACCELERATOR if asks_the_host() else _BYTES
+    fit: int = most // batch
     return max(_FEWEST, min(_MOST, fit))
 
 

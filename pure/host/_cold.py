@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 _PAGE = mmap.PAGESIZE
-_LOOKED_AT = 32  # records at most, and one of so many, by which it is judged what is in memory
+_ONE_OF, _LOOKED_AT = 32, 16  # records, so many at most, by which it is judged what is in memory
 _TAKES_ADVICE = hasattr(mmap, "MADV_RANDOM") and hasattr(mmap, "MADV_WILLNEED")
 
 
@@ -38,9 +38,10 @@ def ask_for(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> N
 def _found() -> Callable[..., int] | None:
     # It takes less time than to let other threads run meanwhile, and to wait for them.
     try:
-        found: Callable[..., int] = ctypes.PyDLL(None).mincore
+        found = ctypes.PyDLL(None).mincore
     except (AttributeError, OSError):
         return None
+    found.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p
     return found
 
 
@@ -48,14 +49,14 @@ _MINCORE = _found()
 
 
 def _are_here(mapping: mmap.mmap, starts: Int64[np.ndarray, " n"], size: int) -> bool:
-    base = np.frombuffer(mapping, np.uint8).ctypes.data
     if _MINCORE is None:
         return False
-    some = starts[:: max(_LOOKED_AT, len(starts) // _LOOKED_AT)]
+    base, end = np.frombuffer(mapping, np.uint8).ctypes.data, len(mapping)
+    pages = -(-size // _PAGE)
+    found = (ctypes.c_ubyte * (pages + 1))()
+    some = starts[:: max(_ONE_OF, len(starts) // _LOOKED_AT)]
     for start in (some // _PAGE * _PAGE).tolist():
-        pages = -(-min(size + _PAGE, len(mapping) - start) // _PAGE)
-        found = (ctypes.c_ubyte * pages)()
-        asked = ctypes.c_void_p(base + start), ctypes.c_size_t(pages * _PAGE)
-        if _MINCORE(*asked, found) or not all(x & 1 for x in found[: -(-size // _PAGE)]):
+        own = min((pages + 1) * _PAGE, end - start)
+        if _MINCORE(base + start, own, found) or not all(x & 1 for x in found[:pages]):
             return False
     return True

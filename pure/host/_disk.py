@@ -18,7 +18,9 @@ from jaxtyping import PyTree
 from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_numeric, check_range, held_as
 from .._text import listed, of_type
+from ._in_parts import checked_threads, threads_beside
 from ._shard import Shard
+from ._side_by_side import side_by_side
 
 Files: TypeAlias = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 _MOST = 128  # files of a field that are mapped at a time
@@ -33,6 +35,10 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
     names that start with a dot are no shards. They may have different lengths, and another field
     may be cut at other places, as long as all fields have as many records.
 
+    - `files`: a path, or a dict of them.
+    - `threads`: how many copy records at a time; by default one where JAX computes on the CPU, and
+      up to four beside an accelerator.
+
     Nothing is read when it is made but the headers. Files are mapped, and only what is asked for is
     read; 64-bit numbers become 32-bit ones, as in memory. Do not write to files that are in use:
     one that has changed is an error.
@@ -42,7 +48,8 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
     in shape or dtype, and fields that differ in their number of records. Each names the file.
     """
 
-    def __init__(self, files: Files):
+    def __init__(self, files: Files, threads: int | None = None):
+        self._threads = None if threads is None else checked_threads(threads)
         fields = {"": files} if isinstance(files, str | os.PathLike) else files
         if not isinstance(fields, Mapping):
             expected = 'a path, or a dict of them: DiskSource({"image": "images.npy"}).'
@@ -68,7 +75,9 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
         given: dict[str, np.ndarray] = {}
         if out is not None:
             given = {"": out} if self._is_bare else out
-        return self._of({name: x.read(ids, given.get(name)) for name, x in self._columns.items()})
+        threads = threads_beside() if self._threads is None else self._threads
+        columns = self._columns.items()
+        return self._of({name: x.read(ids, given.get(name), threads) for name, x in columns})
 
     def _of(self, fields: Mapping[str, PyTree]) -> PyTree:
         return fields[""] if self._is_bare else dict(fields)
@@ -96,27 +105,31 @@ class _Column:
             raise ValueError(f"{self.told} has no records in {paths[0]}; expected at least one.")
         self.spec = jax.ShapeDtypeStruct(first.shape[1:], held_as(first.dtype))
         self._dtype = first.dtype
+        self._together = side_by_side(self._shards, self._starts)
         self._mapped: OrderedDict[int, None] = OrderedDict()
-        self._scratch: np.ndarray | None = None
-        self._lock = threading.Lock()  # several pipelines may read one source
+        self._lock = threading.Lock()
 
-    def read(self, ids: Ids, out: np.ndarray | None) -> np.ndarray:
+    def read(self, ids: Ids, out: np.ndarray | None, threads: int) -> np.ndarray:
         """The records of these ids, into `out` if it is given."""
         if out is None:
             out = np.empty((len(ids), *self.spec.shape), self.spec.dtype)
         exact = self._dtype == out.dtype
         rows = out if exact else np.empty(out.shape, self._dtype)
-        with self._lock:
-            self._read(ids, rows)
+        self._read(ids, rows, threads)
         if not exact:
             check_range(self.told, rows)
             np.copyto(out, rows, casting="unsafe")
         return out
 
-    def _read(self, ids: Ids, rows: np.ndarray) -> None:
+    def _read(self, ids: Ids, rows: np.ndarray, threads: int) -> None:
         if len(self._shards) == 1:
-            self._shards[0].read(ids, rows)
-            return
+            self._shards[0].read(ids, rows, threads)
+        elif self._together is not None:
+            self._together.read(ids, rows, threads)
+        else:
+            self._read_each(ids, rows)
+
+    def _read_each(self, ids: Ids, rows: np.ndarray) -> None:
         which = np.searchsorted(self._starts, ids, side="right") - 1
         order = np.argsort(which, kind="stable")
         ends = np.flatnonzero(np.diff(which[order], append=-1)) + 1
@@ -124,23 +137,18 @@ class _Column:
             here = order[start:end]
             number = int(which[here[0]])
             self._use(number)
-            own = self._room(len(here), rows)
+            own = np.empty((len(here), *rows.shape[1:]), rows.dtype)
             self._shards[number].read(ids[here] - self._starts[number], own)
             rows[here] = own
 
-    def _room(self, records: int, like: np.ndarray) -> np.ndarray:
-        # New memory for each shard would cost more than what is copied there.
-        if self._scratch is None or len(self._scratch) < records:
-            self._scratch = np.empty((records, *like.shape[1:]), like.dtype)
-        return self._scratch[:records]
-
     def _use(self, number: int) -> None:
         # A process may open so many files only.
-        self._mapped[number] = None
-        self._mapped.move_to_end(number)
-        while len(self._mapped) > _MOST:
-            oldest, _ = self._mapped.popitem(last=False)
-            self._shards[oldest].forget()
+        with self._lock:
+            self._mapped[number] = None
+            self._mapped.move_to_end(number)
+            while len(self._mapped) > _MOST:
+                oldest, _ = self._mapped.popitem(last=False)
+                self._shards[oldest].forget()
 
 
 def _shards(told: str, given: object) -> Sequence[Path]:

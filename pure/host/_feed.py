@@ -9,14 +9,14 @@ import time
 import weakref
 from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int32, PyTree
 
 from .._flow._batching import LAST
-from .._flow._fed import on_the_host, origins
+from .._flow._fed import Fed, asks_the_host, on_the_host, origins
 from .._flow._fetched import record_of
 from .._flow._host_source import Ended
 from .._flow._shard import part_of
@@ -26,6 +26,7 @@ from ._chunk import Chunk, Place, Plan, batches_of_a_chunk, gathered, own_order_
 from ._line import Failed, Line, Wanted
 from ._place import place, rows_of_this_process
 
+Some: TypeAlias = tuple[Fed, Int32[Array, ""] | None, Int32[Array, ""] | None]
 _JOIN = 2.0  # seconds; a source that hangs must not keep a process from its end
 
 
@@ -71,6 +72,12 @@ class Feed:
             raise item.error
         self._chunk = item
         return item, item.starts[at]
+
+    def some(self, chunk: Chunk, index: int, many: int) -> Some:
+        """What `looped` is given of a chunk, for so many of its batches from one on."""
+        if asks_the_host() and many == len(chunk.fed.after):
+            return chunk.fed, None, None
+        return chunk.fed, self.index(index), self.index(many)
 
     def index(self, number: int) -> Int32[Array, ""]:
         """A number on the device, sent there once."""

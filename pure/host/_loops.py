@@ -6,7 +6,7 @@ chunks are made, stands elsewhere.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,12 @@ from .._random._origin import Numbers, Origin
 from .._static._call import called
 from .._static._parts import Arrays, parts_of
 from .._text import of_type
-from ._feed import Feed
+from ._feed import Feed, Some
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
-_Some: TypeAlias = tuple[Fed, Array, Array]  # a chunk, from which of its batches on, how many
 
 
 def scan(
@@ -180,7 +179,7 @@ class _Way:
         self._stream, self._place, self._left = stream, place, length
         self.feed = Feed(stream, limit=length)
 
-    def __iter__(self) -> Iterator[tuple[_Some, int]]:
+    def __iter__(self) -> Iterator[tuple[Some, int]]:
         while self._left:
             try:
                 chunk, index = self.feed.take(self._place)
@@ -190,7 +189,7 @@ class _Way:
             count = min(self._left, chunk.left(index))
             self._place = [*chunk.starts, chunk.after][index + count]
             self._left -= count
-            yield (chunk.fed, self.feed.index(index), self.feed.index(count)), count
+            yield self.feed.some(chunk, index, count), count
 
     def end(self) -> Cursor:
         """The place behind the last batch."""
@@ -222,7 +221,7 @@ def _scanned(
     stream: Stream[_In],
     body: Callable[[_Carry, _Out], tuple[_Carry, _Y]],
     carry: _Carry,
-    some: _Some,
+    some: Some,
     key: PRNGKeyArray | None,
     static: None,
 ) -> tuple[Numbers, Arrays, _Y]:

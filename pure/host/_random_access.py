@@ -4,11 +4,9 @@ What they give is stacked as it comes, each record held against the first. Order
 not known here, nor which library it is, but for arrays, which `_columns` reads whole.
 """
 
-import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
@@ -18,8 +16,9 @@ from jaxtyping import PyTree
 from .._flow._fetched import buffers, reraise
 from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_range, held_as
-from .._text import of_type, path_text, valued
+from .._text import of_type, path_text
 from ._columns import AbstractColumn, columns_of
+from ._in_parts import checked_threads, in_parts
 from ._mends import is_records, mend_of_records
 from ._records import Likeness
 
@@ -67,12 +66,8 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
     def __init__(self, dataset: object, decode: Decode | None = None, threads: int = 1):
         if decode is not None and not callable(decode):
             raise TypeError(of_type("decode", decode, "a function of one record, or none."))
-        if isinstance(threads, bool) or not isinstance(threads, int | np.integer):
-            raise TypeError(valued("threads", threads, "an int."))
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; expected at least 1.")
         self._columns = columns_of(dataset)
-        self._decode, self._threads = decode, int(threads)
+        self._decode, self._threads = decode, checked_threads(threads)
         self.size, self._read = _opened(dataset, self._columns)
         if not self.size:
             raise ValueError("dataset holds no records; expected at least one.")
@@ -91,14 +86,7 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
             return _narrowed(rows.get("", rows))
         filled: PyTree[np.ndarray] = buffers(self, len(ids)) if out is None else out
         leaves = jax.tree.leaves(filled)
-        if self._threads == 1 or len(ids) < self._threads:
-            self._fill(ids, leaves)
-            return filled
-        ends = np.linspace(0, len(ids), self._threads + 1).astype(int)
-        parts = [slice(a, b) for a, b in itertools.pairwise(ends.tolist())]
-        with ThreadPoolExecutor(self._threads) as pool:
-            for done in [pool.submit(self._fill, ids[p], [x[p] for x in leaves]) for p in parts]:
-                done.result()
+        in_parts(self._fill, self._threads, ids, leaves)
         return filled
 
     def _fill(self, ids: Ids, out: Sequence[np.ndarray]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dagrax.pure import host
+from dagrax.pure.host import _side_by_side
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (530, 6, 5, 3), np.uint8)
@@ -25,6 +26,56 @@ def saved(folder: Path, array: np.ndarray, *ends: int) -> Path:
     return folder
 
 
+@pytest.fixture(params=["side by side", "one by one"])
+def shards(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which several files are read; the second where the system has not the first."""
+    if request.param == "one by one":
+        monkeypatch.setattr(_side_by_side, "_MMAP", None)
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 1001), (6, 5, 3), (4096,)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, ">f4", np.float64])
+@pytest.mark.usefixtures("shards")
+def test_a_folder_is_the_array_that_was_cut(
+    shape: tuple[int, ...], dtype: np.typing.DTypeLike, tmp_path: Path
+) -> None:
+    array = RNG.integers(0, 100, (61, *shape)).astype(dtype)
+    saved(tmp_path / "x", array, 0, 1, 20, 20, 47, 60)
+    for threads in (1, 3, None):
+        source = host.DiskSource(tmp_path / "x", threads=threads)
+        ids = RNG.integers(0, 61, 40)
+        assert np.array_equal(source.fetch(ids), array[ids])
+
+
+def test_files_whose_data_begin_at_other_places_are_read(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "x", LABELS, 100, 200)
+    with (folder / "part-8.npy").open("wb") as file:
+        np.lib.format.write_array(file, LABELS[100:200], version=(2, 0))
+    head = {"descr": "<i4", "fortran_order": False, "shape": (330,)}
+    text = (repr(head).ljust(400) + "\n").encode()
+    magic = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little")
+    (folder / "part-9.npy").write_bytes(magic + text + LABELS[200:].tobytes())
+    source = host.DiskSource(folder)
+    assert np.array_equal(source.fetch(IDS), LABELS[IDS])
+
+
+def test_a_file_that_is_kept_open_by_nobody_is_still_judged(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "x", IMAGES, 100, 250)
+    source = host.DiskSource(folder)
+    source.fetch(np.array([0, 120]))
+    (folder / "part-8.npy").unlink()
+    assert np.array_equal(source.fetch(here := IDS[IDS < 250]), IMAGES[here])  # it was mapped
+    (folder / "part-9.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"part-9.npy was removed since the sourc"):
+        source.fetch(np.array([400]))
+    np.save(folder / "part-8.npy", IMAGES[:150])
+    with pytest.raises(OSError, match=r"part-8.npy has changed since the source was made"):
+        source.fetch(np.array([120]))
+    os.truncate(folder / "part-7.npy", 1000)
+    with pytest.raises(OSError, match=r"part-7.npy has shrunk to 1000 bytes since it was"):
+        source.fetch(np.array([99]))
+
+
 def test_a_file_is_a_record_of_one_array(tmp_path: Path) -> None:
     np.save(path := tmp_path / "x.npy", IMAGES)
     source = host.DiskSource(path)
@@ -36,6 +87,7 @@ def test_a_file_is_a_record_of_one_array(tmp_path: Path) -> None:
     assert np.array_equal(out, IMAGES[IDS])
 
 
+@pytest.mark.usefixtures("shards")
 def test_a_folder_is_its_files_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     source = host.DiskSource(str(saved(tmp_path / "x", LABELS, 3, 100, 101, 101, 400)))
     assert sorted(os.listdir(tmp_path / "x"))[0] == "part-10.npy"
@@ -43,6 +95,7 @@ def test_a_folder_is_its_files_in_the_order_of_their_numbers(tmp_path: Path) -> 
     assert np.array_equal(source.fetch(IDS), LABELS[IDS])
 
 
+@pytest.mark.usefixtures("shards")
 def test_fields_may_be_cut_at_different_places(tmp_path: Path) -> None:
     images, labels = saved(tmp_path / "i", IMAGES, 100, 250), saved(tmp_path / "l", LABELS, 33)
     source = host.DiskSource({"image": images, "label": labels})
@@ -51,6 +104,7 @@ def test_fields_may_be_cut_at_different_places(tmp_path: Path) -> None:
     assert np.array_equal(rows["label"], LABELS[IDS])
 
 
+@pytest.mark.usefixtures("shards")
 def test_more_shards_than_a_process_may_open_are_read(tmp_path: Path) -> None:
     source = host.DiskSource(saved(tmp_path / "x", LABELS, *range(2, 530, 2)))
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0

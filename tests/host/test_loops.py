@@ -11,7 +11,6 @@ from jaxtyping import Array
 
 import dagrax.pure as dp
 from dagrax.pure import host
-from dagrax.pure._flow import _fed
 from dagrax.pure.host import _feed
 
 KEY = jax.random.key(0)
@@ -48,10 +47,9 @@ def test_a_scan_of_files_is_the_scan_of_the_arrays(
     remainder: str, platform: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if platform == "an accelerator":
-        # Whole chunks have a loop of their own there: some are whole, others are not.
-        monkeypatch.setattr(_fed, "asks_the_host", lambda: True)
+        # Whole chunks have a program of their own there: some are whole, others are not.
+        monkeypatch.setattr(_feed, "asks_the_host", lambda: True)
         monkeypatch.setattr(_feed, "batches_of_a_chunk", lambda stream: 4)
-        jax.clear_caches()
     given: dict[str, Any] = {"batch_size": 10, "remainder": remainder, "record_ids": "id"}
     in_memory = dp.Stream(dp.ArraySource(DATA), dp.Shuffled(KEY), **given)
     on_disk = dp.Stream(files(tmp_path), dp.Shuffled(KEY), **given)

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dagrax.nnx_api import Compilations, Pipeline, RecompilationWarning
+from dagrax.nnx_api import Compilations, HostSource, Pipeline, RecompilationWarning
 from dagrax.nnx_api._call._history import History, Said
+from dagrax.pure import host
+from dagrax.pure.host import _feed
 from tests.counting import unlike_any
 from tests.nnx_zoo import linear
 from tests.zoo import Batch
@@ -159,6 +161,28 @@ def test_a_program_is_compared_with_the_one_before_that_is_most_like_it() -> Non
     changes = [x.changes for x in noted(fact(1), both, fact(3)).events]
     assert [len(x or ()) for x in changes] == [0, 2, 1]
     assert [(c.argument, c.old, c.new) for c in changes[2] or ()] == [("batch_size", "1", "3")]
+
+
+def test_two_programs_of_a_scan_over_files_are_told_and_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As beside an accelerator, where whole chunks have a program of their own.
+    monkeypatch.setattr(_feed, "asks_the_host", lambda: True)
+    monkeypatch.setattr(_feed, "batches_of_a_chunk", lambda stream: 4)
+    records = host.RandomAccessSource(np.arange(80, dtype=np.float32))
+    pipeline = Pipeline[Any, Any](
+        source=HostSource[Any](source=records), stages=[unlike_any()], batch_size=4
+    )
+
+    def step(factor: float) -> Callable[[jax.Array], jax.Array]:
+        return lambda batch: batch.sum() * factor
+
+    for factor in range(1, 5):
+        sums = pipeline.scan(step(factor), length=20)
+        assert np.array_equal(sums, factor * (16 * np.arange(20) + 6))
+    assert len(pipeline.compilations()) == 8
+    two = ("batches of a program", "any number", "all that are read at a time")
+    assert why(pipeline)[:2] == [("scan", None), ("scan", [two])]
 
 
 def test_it_is_warned_of_once_for_each_reason_and_never_of_another_step_function() -> None:
