@@ -28,7 +28,8 @@ def late(package: str, **homes: str) -> Names:
             return version("dagrax")
         if name not in homes:
             told = "" if name.startswith("_") else _meant(name, public)
-            raise AttributeError(f"module {package!r} has no attribute {name!r}{told}")
+            own = f"module {package!r} has no attribute {name!r}{told}"
+            raise AttributeError(own, name=None, obj=None)  # or Python would add what was meant too
         if homes[name]:
             return getattr(import_module(homes[name], package), name)
         return import_module(f".{name}", package)

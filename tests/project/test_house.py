@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ def test_a_name_that_is_misspelt_is_told_with_the_one_that_was_meant(package: st
         with pytest.raises(AttributeError) as error:
             getattr(module, wrong)
         assert str(error.value) == f"module '{package}' has no attribute '{wrong}'{told}"
+        assert "".join(traceback.format_exception(error.value)).endswith(f"'{wrong}'{told}\n")
     assert all(hasattr(module, public) for public in module.__all__)
 
 
