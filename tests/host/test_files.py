@@ -117,6 +117,8 @@ def test_what_a_data_set_does_to_its_columns_is_not_left_out_in_silence(tmp_path
     )
 
 
+# Behind a write that was refused, others of Orbax may end when nobody waits for them any more.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_what_the_system_refuses_is_told_in_its_words_and_once(
     tmp_path: Path, asynchronous: bool, caplog: pytest.LogCaptureFixture
