@@ -12,7 +12,7 @@ import dagrax.pure as dp
 from dagrax.pure import internal
 
 from ._core import _calls
-from ._core._identity import digests, refuse_another
+from ._core._identity import NAMES, digests, refuse_another
 from ._core._kept import Kept
 from ._core._module import PipelineCore
 from ._core._scan import Loop
@@ -59,7 +59,8 @@ class EpochIterator(Generic[Batch]):
         return _hint(self)
 
     def get_state(self) -> dict[str, int | str]:
-        """The position, and digests of source, order, seed and graph: a small JSON dict."""
+        """The position, digests of source, order, seed and graph, and the nodes of the graph: a
+        small JSON dict."""
         epoch, offset = self._pipeline.cursor.as_ints()
         return {"epoch": epoch, "offset": offset, **digests(self._pipeline)}
 
@@ -76,7 +77,7 @@ class EpochIterator(Generic[Batch]):
                 f"The state is {state!r} of type {type(state).__name__}; expected the dict that "
                 "`get_state` returned."
             )
-        missing = [name for name in ("epoch", "offset", *own) if name not in state]
+        missing = [name for name in ("epoch", "offset", *NAMES) if name not in state]
         if missing:
             raise ValueError(
                 f"The state lacks {', '.join(f'`{name}`' for name in missing)}; pass the whole "

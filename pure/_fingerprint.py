@@ -20,6 +20,7 @@ from ._flow._source import AbstractSource
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline
 from ._graph._stage import type_name
+from ._graph._told import graph_text
 from ._mesh import whole
 from ._text import spec_text
 
@@ -91,6 +92,12 @@ def graph_digest(pipeline: Pipeline) -> str:
     """A digest of the edges, the sink and the names of the stages' types, not their parameters."""
     types = sorted((name, type_name(stage)) for name, stage in pipeline.stages.items())
     return _digest(sorted(pipeline.schedule.edges), pipeline.schedule.sink, types)
+
+
+def graph_told(pipeline: Pipeline) -> str:
+    """What `graph_digest` is of, as a short text, for what differs to be told."""
+    types = {name: type_name(stage) for name, stage in pipeline.stages.items()}
+    return graph_text(pipeline.schedule, types)
 
 
 def combined(fingerprints: Sequence[dict[str, str]]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from ._debug import debugged as debugged
 from ._debug import debugged_together as debugged_together
 from ._fingerprint import combined as combined
 from ._fingerprint import graph_digest as graph_digest
+from ._fingerprint import graph_told as graph_told
 from ._fingerprint import source_digest as source_digest
 from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
@@ -52,6 +53,7 @@ from ._graph._stage import type_name as type_name
 from ._graph._stepped import Stepped as Stepped
 from ._graph._stepped import counted as counted
 from ._graph._stepped import spelt_leaves as spelt_leaves
+from ._graph._told import graph_changes as graph_changes
 from ._late import late as _late
 from ._loop import step_function as step_function
 from ._mesh import alike as alike

@@ -13,14 +13,15 @@ from jaxtyping import PyTree
 
 from .._call._parts import Path, raw, with_value
 from .._records import Ordering, Records
-from ._identity import as_digests, as_words, digests, refuse_another
+from ._identity import NODES, as_digests, as_words, digests, refuse_another
 from ._module import PipelineCore
 
 GUARD = "_guard"  # before `_position`, `_seed`, `nodes` and `source`
 
 
 class Guard(nnx.Variable[PyTree]):
-    """Whose checkpoint it is: digests of source, order, seed and graph, as numbers."""
+    """Whose checkpoint it is: digests of source, order, seed and graph, as numbers, and
+    the nodes of the graph, as metadata: a place for numbers is as large for every graph."""
 
 
 def checkpoint(pipeline: PipelineCore[Any, Any]) -> nnx.State[Any, Any]:
@@ -30,7 +31,8 @@ def checkpoint(pipeline: PipelineCore[Any, Any]) -> nnx.State[Any, Any]:
     kept = [(path, _copied(leaf)) for path, leaf in flat if can_be_set(pipeline, path, leaf)]
     guard: list[tuple[Path, Any]] = []
     if not pipeline.cursor.is_traced:
-        guard = [((GUARD,), Guard(as_words(digests(pipeline))))]
+        own = digests(pipeline)
+        guard = [((GUARD,), Guard(as_words(own), nodes=own[NODES]))]
     state: nnx.State[Any, Any] = nnx.from_flat_state([*guard, *kept])
     return state
 
@@ -38,6 +40,8 @@ def checkpoint(pipeline: PipelineCore[Any, Any]) -> nnx.State[Any, Any]:
 def judge(pipeline: PipelineCore[Any, Any], guard: object) -> None:
     """Refuse the checkpoint of a pipeline with another source, order, seed or graph."""
     saved = as_digests(np.asarray(jax.device_get(raw(guard))))
+    if isinstance(guard, nnx.Variable):  # or an array, in what has kept no more
+        saved |= {NODES: str(guard.get_metadata().get(NODES))}
     mend = "restore what fits alone: nnx.update(pipeline.nodes[…], state['nodes'][…])."
     refuse_another(digests(pipeline), saved, "The checkpoint", mend)
 

@@ -20,10 +20,11 @@ from ._kept import Kept
 from ._module import PipelineCore
 
 NAMES = ("source", "order", "seed", "graph")
+NODES = "nodes"  # by which it is told what differs; what was saved without is judged all the same
 
 
 def digests(pipeline: PipelineCore[Any, Any]) -> dict[str, str]:
-    """Digests of source, order, seed and graph."""
+    """Digests of source, order, seed and graph, and the nodes of the graph as a text."""
     kept, (arrays, graph) = Kept.beside(pipeline), _marks(pipeline)
     if kept.digests is None or kept.digests[1] != graph or not is_same(kept.digests[0], arrays):
         kept.digests = arrays, graph, _digests(pipeline)
@@ -43,17 +44,22 @@ def _digests(pipeline: PipelineCore[Any, Any]) -> dict[str, str]:
         for one in alone:
             one._variants = pipeline._variants[1:]
         return internal.combined([_digests(one) for one in alone])
-    return dp.fingerprint(pipeline._graph(), pipeline._stream(), pipeline._seed.get_value())
+    graph = pipeline._graph()
+    found = dp.fingerprint(graph, pipeline._stream(), pipeline._seed.get_value())
+    return {**found, NODES: internal.graph_told(graph)}
 
 
 def refuse_another(own: Mapping[str, str], saved: Mapping[str, Any], what: str, mend: str) -> None:
     """Refuse what was saved from a pipeline with other digests, naming those that differ."""
-    other = [name for name, digest in own.items() if saved[name] != digest]
-    if other:
-        raise ValueError(
-            f"{what} belongs to a pipeline with another {' and another '.join(other)}; make "
-            f"this pipeline as that one was made, or {mend}"
-        )
+    other = [name for name in NAMES if saved[name] != own[name]]
+    if not other:
+        return
+    if other[-1] == "graph" and (told := internal.graph_changes(saved.get(NODES), own[NODES])):
+        other[-1] = f"graph ({told})"
+    raise ValueError(
+        f"{what} belongs to a pipeline with another {' and another '.join(other)}; make "
+        f"this pipeline as that one was made, or {mend}"
+    )
 
 
 def as_words(digests: Mapping[str, str]) -> UInt32[np.ndarray, "names words"]:

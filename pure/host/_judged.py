@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._graph._told import graph_changes
 from .._text import array_text, listed
 from ._arrays import Saved
 from ._digests import together
@@ -41,7 +42,9 @@ def judged(about: object, whole: Whole) -> dict[str, int | str]:
         raise Refusal(f"its format is {about['format']}; this version reads {FORMAT}.")
     # What stands beside the pipeline may be missing: this is told by its arrays.
     other = [
-        x for x in whole.about if about.get(x, whole.about[x] if "/" in x else 0) != whole.about[x]
+        x
+        for x in whole.about
+        if about.get(x, whole.about[x] if "/" in x else 0) != whole.about[x] and _last(x) != "nodes"
     ]
     if own := [name for name in other if "/" not in name]:
         others = " and another ".join(_other(name, about, whole) for name in own)
@@ -54,10 +57,18 @@ def judged(about: object, whole: Whole) -> dict[str, int | str]:
 
 
 def _other(name: str, about: Mapping[str, object], whole: Whole) -> str:
-    what = name.rpartition("/")[2]
-    # The others are digests, which say nothing to a reader.
-    words = f'("{about.get(name)}", here "{whole.about[name]}")'
-    return f"remainder {words}" if what == "policy" else what
+    what = _last(name)
+    if what == "policy":
+        return f'remainder ("{about.get(name)}", here "{whole.about[name]}")'
+    if what == "graph":
+        nodes = name.removesuffix(what) + "nodes"
+        told = graph_changes(about.get(nodes), whole.about[nodes])
+        return f"graph ({told})" if told else what
+    return what  # of the others there are digests alone, which say nothing to a reader
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def check_places(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
-from .._fingerprint import fingerprint
+from .._fingerprint import fingerprint, graph_told
 from .._flow._batching import Batching, Cursor, check_cursor
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
@@ -23,7 +23,8 @@ class Whole(NamedTuple):
     """All that a checkpoint holds, as it is now, and how what was restored is put in its place.
 
     - `cursor`: the position.
-    - `about`: what decides the batches to come, each by a digest or a word.
+    - `about`: what decides the batches to come, each by a digest or a word; and the `nodes` of the
+      graph, by which it is told what differs.
     - `arrays`: those of the pipeline and of what is saved beside it, by name.
     - `keys`: the kinds of those arrays that are keys of `jax.random`, by name.
     - `put`: sets a position and such arrays, or raises and sets nothing.
@@ -87,7 +88,7 @@ class Place:
             self.pipeline, self.cursor = pipeline, cursor
 
         cursor = self.stream.start() if self.cursor is None else self.cursor
-        about = {**about, "policy": policy(self.stream.batching)}
+        about |= {"nodes": graph_told(self.pipeline), "policy": policy(self.stream.batching)}
         return Whole(cursor, about, arrays, keys, put)
 
 

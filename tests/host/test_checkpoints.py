@@ -213,7 +213,7 @@ def test_what_it_says_of_itself_is_small(tmp_path: Path) -> None:
     checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
     checkpoints.save(0, pipeline_of(), many={str(i): np.zeros(1) for i in range(200)})
     written = about(checkpoints, 0).read_text()
-    assert len(written) < 300
+    assert len(written) < 320
     assert json.loads(written)["offset"] == 0
 
 
@@ -405,7 +405,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "source": {"data": {"x": DATA["x"] + 1}},
     "order": {"shuffle": 1},
     "seed": {"seed": 1},
-    "graph": {"stage": lambda batch: batch},
+    "graph (there is no `counting` here; `lambda` is here alone)": {"stage": lambda batch: batch},
     'remainder ("partial", here "drop")': {"remainder": "drop"},
 }
 
@@ -426,6 +426,21 @@ def test_a_foreign_one_is_refused_before_an_array_is_read(
             f"  - step 1: it belongs to a pipeline with another {what}.\n"
         )
         assert other.cursor == (0, 20)
+
+
+def test_one_without_the_nodes_of_its_graph_is_judged_by_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
+    pipeline = pipeline_of()
+    whole = pipeline.__whole__({})
+    assert whole.about.pop("nodes") == '{"counting":["Counting"],"":["counting"]}'
+    with monkeypatch.context() as patched:
+        patched.setattr(Pipeline, "__whole__", lambda *_: whole)
+        checkpoints.save(1, pipeline)
+    assert checkpoints.restore(pipeline_of()) == 1
+    with pytest.raises(ValueError, match=r"step 1: it belongs to a pipeline with another graph\."):
+        checkpoints.restore(pipeline_of(stage=lambda batch: batch))
 
 
 def test_a_warning_that_is_an_error_leaves_all_as_it_was(tmp_path: Path) -> None:

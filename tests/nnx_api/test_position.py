@@ -125,10 +125,10 @@ def test_a_state_is_a_small_dict_of_numbers_and_strings() -> None:
     pipeline = pipeline_of()
     pipeline.step()
     state = iter(pipeline).get_state()
-    assert set(state) == {"epoch", "offset", "source", "order", "seed", "graph"}
+    assert set(state) == {"epoch", "offset", "source", "order", "seed", "graph", "nodes"}
     assert (state["epoch"], state["offset"]) == (0, 4)
     assert through_json(state) == state
-    assert len(json.dumps(state)) < 200
+    assert len(json.dumps(state)) < 270
 
 
 def test_a_state_may_be_restored_under_another_batch_size() -> None:
@@ -162,9 +162,10 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("order", {"shuffle_seed": 1, "shuffle": True}),
     ("order", {"shuffle": True}),
     ("seed", {"seed": 1}),
-    ("graph", {"nodes": {"scale": Scale(), "noisy": noisy}}),
-    ("graph", {"nodes": {"scale": same, "noise": noisy}}),
-    ("seed and another graph", {"seed": 1, "nodes": {"scale": Scale()}}),
+    ("graph (`noisy` is named `noise` here)", {"nodes": {"scale": Scale(), "noisy": noisy}}),
+    ("graph (`scale` is of type same, here of Scale)", {"nodes": {"scale": same, "noise": noisy}}),
+    ("seed and another graph (`noise` is here alone; the sink is `scale`, which is `noise` here)",
+     {"seed": 1, "nodes": {"scale": Scale()}}),
 ]  # fmt: skip
 
 
@@ -181,6 +182,18 @@ def test_a_state_of_another_pipeline_is_refused_by_what_differs(
         "made, or use `pipeline.seek` to go to a position regardless."
     )
     assert place(pipeline) == (2, 4)
+
+
+def test_what_was_saved_without_the_nodes_of_the_graph_is_judged_by_its_digest() -> None:
+    pipeline, other = pipeline_of(), pipeline_of(nodes={"scale": Scale()})
+    state, checkpoint = iter(other).get_state(), other.checkpoint()
+    del state["nodes"]
+    with pytest.raises(ValueError, match=r"belongs to a pipeline with another graph; make"):
+        iter(pipeline).set_state(state)
+    with pytest.raises(ValueError, match=r"belongs to a pipeline with another graph; make"):
+        nnx.update(pipeline, nnx.to_pure_dict(checkpoint))
+    iter(pipeline_of(nodes={"scale": Scale()})).set_state(state)
+    nnx.update(pipeline_of(nodes={"scale": Scale()}), nnx.to_pure_dict(checkpoint))
 
 
 # Checkpoints
