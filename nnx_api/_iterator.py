@@ -5,7 +5,7 @@ steps it has left.
 """
 
 import operator
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 import dagrax.pure as dp
@@ -51,12 +51,9 @@ class EpochIterator(Generic[Batch]):
 
     def __len__(self) -> int:
         """The batches that are left. **Errors:** TypeError where its source does not say."""
-        batching = known(_calls.batching(self._pipeline))
+        batching = _calls.batching(self._pipeline).known()
         epoch, offset = batching.settle(*self._pipeline.cursor).as_ints()
         return batching.steps_left(offset) if epoch == self._epoch else 0
-
-    def __length_hint__(self) -> int:
-        return _hint(self)
 
     def get_state(self) -> dict[str, int | str]:
         """The position, digests of source, order, seed and graph, and the nodes of the graph: a
@@ -133,12 +130,9 @@ class BlockIterator(Generic[Results]):
         pipeline = self._loop.pipeline
         batching = _calls.batching(pipeline)
         left = self._steps_left(
-            batching if self._left is not None else known(batching), pipeline.cursor
+            batching if self._left is not None else batching.known(), pipeline.cursor
         )
         return -(-left // self._every)
-
-    def __length_hint__(self) -> int:
-        return _hint(self)
 
     def _steps(self, batching: internal.Batching, at: dp.Cursor) -> int:
         left = self._steps_left(batching, at)
@@ -151,20 +145,3 @@ class BlockIterator(Generic[Results]):
             return self._left
         epoch, offset = batching.settle(*at).as_ints()
         return batching.steps_left(offset) if epoch == self._epoch else 0
-
-
-def _hint(loop: Sized) -> int:
-    try:
-        return len(loop)
-    except TypeError:
-        return 0
-
-
-def known(batching: internal.Batching) -> internal.Batching:
-    """The batches of an epoch whose records are counted. **Errors:** TypeError."""
-    if batching.records == internal.UNKNOWN:
-        raise TypeError(
-            "How many batches there are is not known: the source is iterated over, and does not "
-            "say how many records it has until it has ended once."
-        )
-    return batching

@@ -32,7 +32,7 @@ class Ordered(Source[Batch]):
         **Errors:** TypeError for what is no order; ValueError for one that is not like the order
         with which the source was made, or is for another number of records.
         """
-        judged = given_order(order, len(self))
+        judged = given_order(order, self.pure()[0].size)
         old = None if self._order is None else values(self._order, "source", Ordering)
         if old is None or not _alike(old, judged):
             raise ValueError(

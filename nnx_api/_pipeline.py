@@ -22,7 +22,7 @@ from ._core._module import In, Modules, Out, PipelineCore, Stage
 from ._core._placing import move_in
 from ._core._whole import whole
 from ._debugging import Debugging
-from ._iterator import EpochIterator, known
+from ._iterator import EpochIterator
 from ._loops import Loops
 from ._nodes import nodes_of
 from ._orders import draw_seed
@@ -295,7 +295,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         return whole(self, state)
 
     def __len__(self) -> int:
-        return known(_calls.batching(self)).steps_per_epoch
+        return _calls.batching(self).known().steps_per_epoch
 
     def __call__(
         self, batch: In, *, key: jax.Array | None = None, origin: dp.Origin | None = None

@@ -35,7 +35,13 @@ class Source(nnx.Module, Generic[Batch]):
         return self.pure()[0].element_spec
 
     def __len__(self) -> int:
-        return self.pure()[0].size
+        """The records. **Errors:** TypeError for a data set that says it at its end alone."""
+        size = self.pure()[0].size
+        internal.check_known(size, "records")
+        return size
+
+    def __bool__(self) -> bool:
+        return True
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> "Source[Batch]":
         # Flax's own copies what is static too, which is compared by identity in parts of the core.

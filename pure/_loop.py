@@ -127,9 +127,6 @@ class _Epoch(Generic[_Out]):
     def __len__(self) -> int:
         return self._left
 
-    def __length_hint__(self) -> int:
-        return self._left
-
 
 def scan(
     body: Callable[[_Carry, _Out], tuple[_Carry, _Y]],

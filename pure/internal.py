@@ -20,6 +20,7 @@ from ._fingerprint import graph_told as graph_told
 from ._fingerprint import source_digest as source_digest
 from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
+from ._flow._batching import check_known as check_known
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
 from ._flow._fed import Fed as Fed

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from dagrax.pure import internal
+
 from .._pipeline import Pipeline
 from ._told import many
 
@@ -22,7 +24,7 @@ class Measured:
     """Batches a second, by the ways through a pipeline; `str` is a table. `switched` says what the
     pipeline was set to for one of them, if it was."""
 
-    records: int
+    records: int | None  # None where the source does not say
     batch_size: int
     device: str
     batches: int
@@ -32,8 +34,9 @@ class Measured:
 
     def __str__(self) -> str:
         rounds = f"medians of {self.rounds} rounds" if self.rounds > 1 else "1 round"
+        records = "records" if self.records is None else many(self.records, "record")
         head = (
-            f"bench: {many(self.records, 'record')} in batches of {self.batch_size}, on "
+            f"bench: {records} in batches of {self.batch_size}, on "
             f"{self.device}, {rounds} of {many(self.batches, 'batch', 'batches')}"
         )
         lines = [
@@ -51,7 +54,7 @@ class Measured:
 
 def measured(pipeline: Pipeline[Any, Any], batches: int, rounds: int) -> Measured:
     """Its speed in every way. A batch is summed up in a scan, which would compute no other."""
-    size, records = pipeline.batch_size, len(pipeline.source)
+    size, records = pipeline.batch_size, pipeline.source.pure()[0].size
     ways: list[tuple[str, Callable[[], PyTree]]] = [
         ("step", lambda: [pipeline.step() for _ in range(batches)][-1]),
         ("for ", lambda: _last(_endless(pipeline, batches))),
@@ -72,7 +75,8 @@ def measured(pipeline: Pipeline[Any, Any], batches: int, rounds: int) -> Measure
         found.append(("scan", batches / scan))
         pipeline.remainder = own
     device = str(jax.devices()[0].device_kind)
-    return Measured(records, size, device, batches, rounds, tuple(found), switched)
+    known = None if records == internal.UNKNOWN else records
+    return Measured(known, size, device, batches, rounds, tuple(found), switched)
 
 
 def _median(pipeline: Pipeline[Any, Any], run: Callable[[], PyTree], rounds: int) -> float:

@@ -49,6 +49,15 @@ class Cursor(NamedTuple):
         return f"Cursor(epoch={epoch!r}, offset={offset!r})"
 
 
+def check_known(records: int, what: str) -> None:
+    """Refuse to count the records of a data set that does not say. **Errors:** TypeError."""
+    if records == UNKNOWN:
+        raise TypeError(
+            f"How many {what} there are is not known: the source is iterated over, and does not "
+            "say how many records it has until it has ended once."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Pad:
     """The remainder policy `"pad"` with a name of your own for the boolean field it adds."""
@@ -91,6 +100,12 @@ class Batching:
         Under `"carry"` the last of them ends in the next epoch, which then starts behind offset 0.
         """
         return self._steps_from(0)
+
+    def known(self, found: int = UNKNOWN) -> "Batching":
+        """The same, whose records are counted, or were found since. **Errors:** TypeError."""
+        records = found if self.records == UNKNOWN else self.records
+        check_known(records, "batches")
+        return dataclasses.replace(self, records=records)
 
     def length(self, offset: Integer) -> int:
         """The number of records in the batch at an offset: `batch_size`, or fewer at the end of an

@@ -55,11 +55,14 @@ class AbstractHostSource(abc.ABC, Generic[Batch]):
         own, which are copied. What it raises reaches the caller, and the record is named.
         """
 
-    def expect(self, epoch: int, offset: int, until: int, *, is_end: bool) -> None:
+    def expect(
+        self, epoch: int, offset: int, until: int, *, is_end: bool, padding: int = 0
+    ) -> None:
         """What the next `fetch` of a loop is for; of interest where records have an own order.
 
         The batches start at `offset` of an epoch and need the records before `until`, which is the
-        number of records of the epoch if they come to its end.
+        number of records of the epoch if they come to its end. With `padding`, the last of them is
+        filled up with the first records of the epoch, so many at most.
         """
 
     def __repr__(self) -> str:

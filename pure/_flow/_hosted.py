@@ -15,7 +15,7 @@ from .._static._kinds import content
 from .._static._reader import Reader
 from .._text import spec_text
 from ._fetched import fetched
-from ._host_source import AbstractHostSource, Ids, check_host_source, spec_of
+from ._host_source import UNKNOWN, AbstractHostSource, Ids, check_host_source, spec_of
 from ._order import AbstractOrder, Sequential
 from ._source import AbstractSource, Batch, check_part, check_source
 
@@ -40,7 +40,8 @@ class Handle:
         return id(self.source)
 
     def __repr__(self) -> str:
-        return f"{type(self.source).__name__} of {self.size} records of {spec_text(self.spec)}"
+        told = "" if self.size == UNKNOWN else f"{self.size} "
+        return f"{type(self.source).__name__} of {told}records of {spec_text(self.spec)}"
 
     def __deepcopy__(self, memo: object) -> "Handle":
         return self

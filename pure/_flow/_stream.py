@@ -116,8 +116,11 @@ class Stream(eqx.Module, Generic[Batch]):
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of batches of an epoch that starts at offset 0."""
-        return self.batching.steps_per_epoch
+        """The number of batches of an epoch that starts at offset 0.
+
+        **Errors:** TypeError for a data set that says how many records it has at its end alone.
+        """
+        return self.batching.known(self.source.size).steps_per_epoch
 
     @property
     def batch_spec(self) -> PyTree[jax.ShapeDtypeStruct]:

@@ -73,7 +73,8 @@ class SummaryTotals:
     """All of a pipeline together.
 
     - `records`: of an epoch; None for a data set that tells at its end. `batches`: of an epoch.
-    - `dropped`, `padded`: the records that an epoch leaves out, and the rows that it fills up.
+    - `dropped`, `padded`: the records that an epoch leaves out, and the rows that it fills up; None
+      for such a data set too.
     - `data_bytes`: of records and order; `parameter_bytes`, of `parameters` numbers; `carry_bytes`:
       of what else passes from step to step, which is state, seeds and the position; `batch_bytes`:
       of a batch as it is read.
@@ -87,8 +88,8 @@ class SummaryTotals:
     batch_size: int
     remainder: str
     batches: int | None
-    dropped: int
-    padded: int
+    dropped: int | None
+    padded: int | None
     variants: tuple[int, ...]
     data_bytes: int
     parameters: int

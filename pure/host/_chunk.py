@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._flow._batching import LAST, Batching, Cursor
+from .._flow._batching import LAST, Batching, Cursor, Pad
 from .._flow._fed import Fed, asks_the_host, origins, place_words
 from .._flow._host_source import AbstractHostSource
 from .._flow._hosted import Hosted
@@ -100,7 +100,7 @@ def gathered(
     rows = buffers.of(stream.source.element_spec, *lead)
     flat = jax.tree.map(lambda x: x[:many].reshape(read.size, *x.shape[2:]), rows)
     if (source := own_order_of(stream)) is not None:
-        _tell(source, stream.batching.records, plan)
+        _tell(source, stream.batching, plan)
     stream.source.whole.fetch(read.reshape(-1), flat)
     ends = [*plan.starts[1:], plan.after]
     after = np.stack([place_words(Cursor(*end), wide=stream.is_wide) for end in ends])
@@ -109,12 +109,15 @@ def gathered(
     return Chunk(Fed(rows, *small), starts, plan.after)
 
 
-def _tell(source: AbstractHostSource[Any], records: int, plan: Plan) -> None:
-    # It must know for which pass it is asked.
+def _tell(source: AbstractHostSource[Any], batching: Batching, plan: Plan) -> None:
+    # It must know for which pass it is asked, and whether what comes behind its end counts.
     (epoch, offset), (_, last) = plan.starts[0], plan.starts[-1]
     is_end = plan.after[0] > epoch
-    until = records if is_end else last + plan.length
-    source.expect(epoch, offset, until, is_end=is_end)
+    until = batching.records if is_end else last + plan.length
+    if isinstance(batching.remainder, Pad):
+        source.expect(epoch, offset, until, is_end=is_end, padding=batching.batch_size - 1)
+    else:
+        source.expect(epoch, offset, until, is_end=is_end)
 
 
 def _with_room(numbers: np.ndarray, room: int) -> np.ndarray:

@@ -24,6 +24,7 @@ class _Wanted(NamedTuple):
     offset: int
     until: int
     is_end: bool
+    padding: int
 
 
 class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
@@ -67,8 +68,11 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
         self._wanted: _Wanted | None = None
         self._start: int | None = None  # of a loop, which heeds an Ended itself
 
-    def expect(self, epoch: int, offset: int, until: int, *, is_end: bool) -> None:
-        self._wanted = _Wanted(epoch, offset, until, is_end)
+    def expect(
+        self, epoch: int, offset: int, until: int, *, is_end: bool, padding: int = 0
+    ) -> None:
+        self._wanted = _Wanted(epoch, offset, until, is_end, padding)
+        self._pass.keeps = padding
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:
         """The records of these ids, which follow each other. **Errors:** those of the class; Ended,
@@ -117,12 +121,20 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
                 lap += 1
                 if lap == 1 and wanted is not None:
                     self._judge_end(wanted)
-            if start < end:
+            if (padding := self._padding(lap, ids[start:end], wanted)) is not None:
+                yield from padding
+            elif start < end:
                 self._go_to(None if wanted is None else wanted.epoch + lap, first)
                 yield from self._run(first, end - start)
                 before = int(ids[end - 1])
         if not lap and wanted is not None:
             self._judge_end(wanted)
+
+    def _padding(self, lap: int, ids: Ids, wanted: _Wanted | None) -> list[object] | None:
+        # What fills up a last batch counts for no epoch: no other pass is begun for it.
+        if not lap or wanted is None or not wanted.padding:
+            return None
+        return self._pass.first(ids.tolist())
 
     def _go_to(self, epoch: int | None, first: int) -> None:
         if epoch is None:

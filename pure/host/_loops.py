@@ -86,8 +86,9 @@ def epoch(
     """`dagrax.pure.epoch` over a source that is read on the host: the same, bit for bit.
 
     An iterator over `(cursor behind the batch, output of the sink)` to the end of the cursor's
-    epoch, which reads ahead of it and no further. **Errors:** those of `dagrax.pure.epoch`, and of
-    the source; TypeError for a source in memory, and inside a trace.
+    epoch, which reads ahead of it and no further. Its `len` is the number that is left, or a
+    TypeError where a data set that is iterated over does not say. **Errors:** those of
+    `dagrax.pure.epoch`, and of the source; TypeError for a source in memory, and inside a trace.
     """
     _check(pipeline, stream, cursor, key)
     return _Epoch(pipeline, stream, cursor, key)
@@ -131,9 +132,8 @@ class _Epoch(Generic[_Out]):
         return after, output
 
     def __len__(self) -> int:
-        return self._left
-
-    def __length_hint__(self) -> int:
+        """The batches that are left. **Errors:** TypeError where the source does not say."""
+        self._given[1].batching.known()
         return self._left
 
     def _end_at(self, records: int) -> None:

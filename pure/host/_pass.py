@@ -5,7 +5,7 @@ Which epoch a pass is for, and how many records it should have, is not known her
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 from .._flow._fetched import at_record, reraise
@@ -41,10 +41,12 @@ class Pass:
         self._states: dict[int, Any] = {}
         self._asked: deque[int] = deque(maxlen=_KEPT)
         self._held: list[object] = []
+        self._first: list[object] = []  # of the first records, those that are held no more
         self._failed: tuple[int, BaseException] | None = None
         self._least = 0  # records that it must have
         self._has_ended = False
         self.base = 0  # the number of the first record that is held
+        self.keeps = 0  # how many of the first records are kept to the end
         self.begin(int(state["record"]))
 
     @property
@@ -68,7 +70,7 @@ class Pass:
         except Exception as error:
             reraise(error, least)
         self._iterator, self._raw = _taken_apart(iterator), iterator
-        self._held, self.base = [], at
+        self._held, self._first, self.base = [], [], at
         self._failed, self._least, self._has_ended = None, least, False
         self._asked.clear()
         self._passes_over(record)
@@ -82,6 +84,11 @@ class Pass:
         if not self.comes_to(first + count):
             return None
         return self._held[first - self.base :][:count]
+
+    def first(self, ids: Sequence[int]) -> list[object] | None:
+        """Some of the first records of the pass, if they were kept."""
+        kept = self._first if self.base > len(self._first) else [*self._first, *self._held]
+        return [kept[i] for i in ids] if max(ids, default=0) < len(kept) else None
 
     def comes_to(self, record: int) -> bool:
         """Whether the pass has so many records; they are held. **Errors:** those of the data set;
@@ -152,6 +159,8 @@ class Pass:
 
     def _drop(self, before: int) -> None:
         gone = max(0, before - self.base)
+        if self.base == len(self._first) < self.keeps:
+            self._first += self._held[: min(gone, self.keeps - self.base)]
         self._held = self._held[gone:]
         self.base += gone
 

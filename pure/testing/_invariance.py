@@ -86,7 +86,7 @@ def _in_every_way(
     batches: int,
     told: str,
 ) -> list[Seen]:
-    start, count = stream.start(), min(batches, stream.steps_per_epoch)
+    start, count = stream.start(), min(batches, stream.batching.steps_per_epoch)
     whole = stream.batching.records // stream.batching.batch_size
     if stream.batching.remainder == "partial" and whole:
         count = min(count, whole)  # a short one would be a program more

@@ -40,7 +40,7 @@ def check_resume(
     """
     check_parts("check_resume", pipeline, stream)
     check_given(pipeline, stream, stream.start(), key)
-    batching, steps = stream.batching, stream.steps_per_epoch
+    batching, steps = stream.batching, stream.batching.steps_per_epoch
     seed = jax.random.key(0) if key is None else key
     before = fingerprint(pipeline, stream, seed)
     places, told = [], graph_name(pipeline, stream)

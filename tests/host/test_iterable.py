@@ -1,6 +1,7 @@
 """A pipeline over what can only be iterated over: an epoch is a pass, and ends where that does."""
 
 import itertools
+import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,67 @@ def test_a_generator_gives_its_one_pass_and_a_loop_that_was_broken_off_goes_on()
             break
         assert passed(pipeline) == [[4, 5, 6, 7], [8, 9]]
         assert pipeline.cursor == (1, 0)
+        with pytest.raises(ValueError, match="iterable is an iterator, which has one pass"):
+            pipeline.step()
+
+
+ONE_PASS: dict[tuple[str, int], list[list[int]]] = {
+    ("partial", 4): [*FULL, [8, 9]],
+    ("drop", 4): FULL,
+    ("pad", 4): [*FULL, [8, 9, 0, 1]],
+    ("pad", 7): [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2, 3]],
+    ("pad", 16): [[*range(10), *range(6)]],
+    ("pad", 26): [[*range(10), *range(10), *range(6)]],
+    ("carry", 5): [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]],
+}
+
+
+def stepped(pipeline: Pipeline) -> list[list[float]]:
+    count = -(-10 // pipeline.batch_size) if pipeline.remainder != "drop" else 2
+    return [np.asarray(pipeline.step()["x"]).tolist() for _ in range(count)]
+
+
+def scanned(pipeline: Pipeline) -> list[list[float]]:
+    found: list[list[float]] = pipeline.scan(lambda batch: batch["x"]).tolist()
+    return found
+
+
+def blocked(pipeline: Pipeline) -> list[list[float]]:
+    blocks = pipeline.blocks(lambda batch: batch["x"], every=2)
+    return [row for block in blocks for row in block.tolist()]
+
+
+@pytest.mark.parametrize("loop", [passed, stepped, scanned, blocked])
+@pytest.mark.parametrize("case", ONE_PASS, ids=str)
+def test_an_iterator_gives_an_epoch_of_every_policy(
+    case: tuple[Any, int], loop: Callable[[Pipeline], list[list[float]]]
+) -> None:
+    remainder, size = case
+    if remainder == "partial" and loop in (scanned, blocked):
+        pytest.skip("a short last batch cannot be scanned")
+    with pipeline_of(records(), remainder=remainder, batch_size=size) as pipeline:
+        assert loop(pipeline) == ONE_PASS[case]
+        for _ in range(2):
+            with pytest.raises(ValueError, match="iterable is an iterator, which has one pass"):
+                pipeline.step()
+
+
+def test_padding_is_of_the_pass_that_it_fills_up() -> None:
+    begun: list[int] = []
+
+    def others() -> Iterator[Batch]:
+        begun.append(len(begun) + 1)
+        yield from ({"x": np.float32(100 * begun[-1] + i)} for i in range(2500))
+
+    with pipeline_of(others, remainder="pad", batch_size=1024) as pipeline:
+        for number in (1, 2):
+            last = np.asarray([batch["x"] for batch in pipeline])[-1] - 100 * number
+            assert last.tolist() == [*range(2048, 2500), *range(572)]
+
+
+def test_an_iterator_whose_batches_run_on_into_another_pass_is_refused() -> None:
+    with pipeline_of(records(), remainder="carry") as pipeline:
+        assert [pipeline.step()["x"].tolist() for _ in range(2)] == FULL
         with pytest.raises(ValueError, match="iterable is an iterator, which has one pass"):
             pipeline.step()
 
@@ -274,16 +336,49 @@ def test_a_record_is_debugged_at_once_where_nobody_knows_how_many_there_are() ->
         assert pipeline.cursor == (0, 4)
 
 
+def told_of(pipeline: Pipeline) -> dict[str, tuple[str, Callable[[], object], object]]:
+    """What tells a number, what it would be of, and what it is when a pass has ended."""
+    hosted: Any = pipeline.source.pure()[0]
+    source = hosted.handle.source
+    stream: dp.Stream[Any] = dp.Stream(source, batch_size=4)
+    identity = dp.Pipeline.linear([])
+    return {
+        "len(pipeline)": ("batches", lambda: len(pipeline), 3),
+        "len(iter(pipeline))": ("batches", lambda: len(iter(pipeline)), 3),
+        "len(pipeline.blocks)": ("batches", lambda: len(pipeline.blocks(np.shape, every=2)), 2),
+        "len(pipeline.source)": ("records", lambda: len(pipeline.source), 10),
+        "stream.steps_per_epoch": ("batches", lambda: stream.steps_per_epoch, 3),
+        "len(host.epoch)": (
+            "batches",
+            lambda: len(host.epoch(identity, dp.Stream(source, batch_size=4), stream.start())),  # type: ignore[arg-type]
+            3,
+        ),
+    }
+
+
 def test_a_length_is_told_as_soon_as_a_pass_has_ended() -> None:
-    with pipeline_of() as pipeline:
+    with pipeline_of(remainder="pad") as pipeline:
         assert pipeline  # without a look at its length
-        with pytest.raises(TypeError) as caught:
-            len(pipeline)
-        assert str(caught.value) == (
-            "How many batches there are is not known: the source is iterated over, and does not "
-            "say how many records it has until it has ended once."
-        )
+        assert pipeline.source
+        ways = told_of(pipeline)
+        for what, number, _ in ways.values():
+            with pytest.raises(TypeError) as caught:
+                number()
+            assert str(caught.value) == (
+                f"How many {what} there are is not known: the source is iterated over, and does "
+                "not say how many records it has until it has ended once."
+            )
+        loops = [iter(pipeline), pipeline.blocks(np.shape, every=2)]
+        assert [operator.length_hint(x, -1) for x in (*loops, pipeline)] == [-1] * 3
+        totals = pipeline.summary().totals
+        assert (totals.records, totals.batches, totals.padded, totals.dropped) == (None,) * 4
+        assert "2075673600" not in f"{pipeline} {pipeline.source} {pipeline.summary()}"
         passed(pipeline)
+        assert {name: number() for name, (_, number, _) in ways.items()} == {
+            name: known for name, (_, _, known) in ways.items()
+        }
+        totals = pipeline.summary().totals
+        assert (totals.records, totals.batches, totals.padded, totals.dropped) == (10, 3, 2, 0)
         assert len(pipeline) == 3
 
 

@@ -1,5 +1,6 @@
 """The position is one value: it cannot tear, be handed out twice, cost a transfer, or overflow."""
 
+import operator
 import sys
 import threading
 from collections import Counter
@@ -226,10 +227,10 @@ def test_item_11_what_is_no_position_is_refused(epoch: Any, offset: Any, told: s
 def test_item_43_a_for_a_length_and_a_hint_agree(remainder: Remainder) -> None:
     pipeline = linear(size=10, remainder=remainder)
     iterator = iter(pipeline)
-    assert iterator.__length_hint__() == len(pipeline)
+    assert operator.length_hint(iterator) == len(pipeline)
     next(iterator)
-    assert iterator.__length_hint__() == len(pipeline) - 1 == len(list(iterator))
-    assert iterator.__length_hint__() == 0
+    assert operator.length_hint(iterator) == len(pipeline) - 1 == len(list(iterator))
+    assert operator.length_hint(iterator) == 0
 
 
 @pytest.mark.parametrize("remainder", ["drop", "pad", "carry"])
