@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -22,11 +23,14 @@ from jax.sharding import AxisType, Mesh
 import dagrax.pure as dp
 from dagrax.nnx_api import HostSource, MemorySource, Pipeline
 from dagrax.pure import host
+from tests.zoo import Remainder
 
 COUNTS = (4, 2, 1)  # the first saves a position, which the others go on from
 KINDS = {"explicit": AxisType.Explicit, "auto": AxisType.Auto}
 STEPS, BEFORE = 7, 3
 BATCHES = {4: 8, 2: 6, 1: 16}  # of the epoch that is gone on with
+LENGTHS = (45, 44, 37, 45)  # of passes, which nobody is told
+POLICIES: tuple[Remainder, ...] = ("drop", "pad", "carry")
 HAS_ORBAX = importlib.util.find_spec("orbax") is not None
 _MOST = 120  # seconds, for all of a count's processes
 Arrays: TypeAlias = dict[str, jax.Array]
@@ -54,6 +58,24 @@ def pipeline_of(
         stages=[Draw()],
         batch_size=batch_size,
         remainder="pad",
+        record_ids="id",
+        rngs=nnx.Rngs(pipeline=dp.fast_key(1)),
+        mesh=mesh,
+    )
+
+
+def passes_of(mesh: Mesh | None, remainder: Remainder) -> Pipeline:
+    """The pipeline over rows that can only be iterated over, each pass of another length."""
+    lengths = iter(LENGTHS)
+
+    def one() -> Iterator[dict[str, np.ndarray]]:
+        yield from ({"image": row} for row in ROWS[: next(lengths)])
+
+    return Pipeline(
+        source=HostSource(source=host.IterableSource(one)),
+        stages=[Draw()],
+        batch_size=8,
+        remainder=remainder,
         record_ids="id",
         rngs=nnx.Rngs(pipeline=dp.fast_key(1)),
         mesh=mesh,
@@ -95,6 +117,14 @@ def trained(pipeline: Pipeline) -> tuple[Arrays, Arrays]:
     return batches, {"losses": losses, "kernel": model.kernel[...]}
 
 
+def passed(pipeline: Pipeline) -> Arrays:
+    """The batches of a scan over the ends of passes, and on to the end of one."""
+    first = pipeline.scan(lambda batch: batch, length=13)
+    rest = pipeline.scan(lambda batch: batch)
+    found: Arrays = jax.tree.map(lambda *x: jnp.concatenate(x), first, rest)
+    return found
+
+
 def run(folder: Path, count: int, rank: int, port: int) -> None:
     """One process of so many."""
     if count == 1:
@@ -119,6 +149,10 @@ def _seen(folder: Path, count: int, rank: int) -> None:
         np.savez(folder / f"{kind}_{count}_{rank}.npz", allow_pickle=False, **found)
     mesh = jax.make_mesh((jax.device_count(),), ("data",))
     _read(folder / f"read_{count}_{rank}.npz", mesh)
+    for remainder in POLICIES:
+        with passes_of(mesh, remainder) as pipeline:
+            found = {name: _own(x, 1)[1] for name, x in passed(pipeline).items()}
+        np.savez(folder / f"{remainder}_{count}_{rank}.npz", allow_pickle=False, **found)
     pipeline = pipeline_of(mesh, BATCHES[count])
     if count == COUNTS[0]:
         _begin(folder, pipeline)

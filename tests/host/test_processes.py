@@ -11,8 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.host.fleet import BATCHES, BEFORE, COUNTS, KINDS, pipeline_of, trained
+from tests.host.fleet import (
+    BATCHES,
+    BEFORE,
+    COUNTS,
+    KINDS,
+    POLICIES,
+    passed,
+    passes_of,
+    pipeline_of,
+    trained,
+)
 from tests.plainly import ROOT
+from tests.zoo import Remainder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
 LIGHTLY = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
@@ -66,6 +77,19 @@ def test_each_process_fetches_its_own_rows_of_a_host_source_and_no_others(
     for part in parts:
         wanted = part["id"].ravel().tolist()
         assert part["asked"][: len(wanted)].tolist() == wanted
+
+
+@pytest.mark.parametrize("remainder", POLICIES)
+@pytest.mark.parametrize("count", COUNTS)
+def test_all_find_the_end_of_a_pass_that_nobody_was_told_at_one_place(
+    folder: Path, count: int, remainder: Remainder
+) -> None:
+    parts = parts_of(folder, remainder, count)
+    with passes_of(None, remainder) as pipeline:
+        alone = passed(pipeline)
+    for name, expected in alone.items():
+        together = np.concatenate([part[name] for part in parts], axis=1)
+        assert np.array_equal(together, np.asarray(expected)), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
