@@ -44,7 +44,10 @@ class Concat(AbstractSource[Batch]):
         check_alike(own)
         _check_meshes(own)
         if (total := sum(source.size for source in own.values())) > _MOST:
-            raise ValueError(f"sources have {total} records together; expected at most {_MOST}.")
+            raise ValueError(
+                f"sources have {total} records together; expected at most {_MOST}. Join fewer, or "
+                "views of them: dp.Subset(source, slice(2**31))."
+            )
         self.sources = tuple(own.values())
 
     @property

@@ -124,7 +124,12 @@ def positions_of(order: AbstractOrder, size: int, *, hosted: bool = True) -> int
     many = order.length(size)
     check_natural(name := f"`{type(order).__name__}.length({size})`", many)
     if many > (most := max(order.most, _MOST) if hosted else _MOST):
-        raise ValueError(f"{name} is {many}; expected at most {most}.")
+        mend = "Make its epochs shorter."
+        if hosted and most == _MOST:
+            mend = (
+                "Sequential and Shuffled count more: take one of them, or a view of fewer records."
+            )
+        raise ValueError(f"{name} is {many}; expected at most {most}. {mend}")
     return many
 
 

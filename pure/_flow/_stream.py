@@ -104,8 +104,8 @@ class Stream(eqx.Module, Generic[Batch]):
             check_marks(source.element_spec, marks)
         if self.is_wide and record_ids is not None:
             raise ValueError(
-                f"record_ids is {record_ids!r}, but the source has {source.size} records, whose "
-                "ids need more than the 32 bits of that field; leave it out."
+                f"record_ids is {record_ids!r}, a field of 32 bits, but the {source.size} records "
+                "of the source have ids of two words; leave it out, or have the source give them."
             )
         self.spread = spread_of(mesh, batch_axis)
         if self.spread is not None:
