@@ -47,6 +47,7 @@ class EpochIterator(Generic[Batch]):
             return _calls.step(self._pipeline, self._epoch)
         except StopIteration:
             self._epoch = -1  # an iterator that has ended stays ended
+            _calls.arrive(self._pipeline)
             raise
 
     def __len__(self) -> int:
@@ -120,6 +121,7 @@ class BlockIterator(Generic[Results]):
                 results: Results = self._loop.run(self._steps)
             except StopIteration:
                 self._left = 0  # an iterator that has ended stays ended
+                _calls.arrive(self._loop.pipeline)
                 raise
             if self._left is not None:
                 self._left -= min(self._every, self._left)

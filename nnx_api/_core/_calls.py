@@ -55,6 +55,14 @@ def settled(pipeline: PipelineCore[Any, Any]) -> dp.Cursor:
     return batching(pipeline).settle(*pipeline.cursor)
 
 
+def arrive(pipeline: PipelineCore[Any, Any]) -> None:
+    """Give the position its proper name, where a loop has found that its epoch ends there."""
+    with Kept.beside(pipeline).lock:
+        at = pipeline.cursor
+        if not at.is_traced and (now := settled(pipeline)) != at:
+            pipeline._go(now)
+
+
 def seek(pipeline: PipelineCore[Any, Any], epoch: object, offset: object) -> None:
     """Go to a position. **Errors:** those of `Pipeline.seek`."""
     batching = pipeline._stream().batching

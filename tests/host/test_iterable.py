@@ -49,6 +49,17 @@ def test_each_for_is_a_pass(remainder: Any) -> None:
         assert len(pipeline) == (2 if remainder == "drop" else 3)
 
 
+@pytest.mark.parametrize("loop", [passed, lambda p: list(p.blocks(lambda b: b["x"], every=1))])
+def test_a_loop_that_has_found_the_end_stands_behind_it(loop: Callable[[Pipeline], Any]) -> None:
+    with pipeline_of(batch_size=5) as pipeline:
+        for epoch in range(3):
+            assert pipeline.cursor == (epoch, 0)
+            loop(pipeline)
+    with pipeline_of(batch_size=5) as pipeline:
+        pipeline.scan(lambda batch: batch["x"])
+        assert pipeline.cursor == (1, 0)
+
+
 def test_a_pass_begins_anew() -> None:
     passes: list[int] = []
 
