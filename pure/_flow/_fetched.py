@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from .._text import path_text, spec_text
 from ._host_source import AbstractHostSource, Ids, spec_of
-from ._numbers import check_range, check_unmasked
+from ._numbers import check_range, check_unmasked, native
 
 _NAMED = "This happened while record "
 
@@ -169,7 +169,7 @@ def _copy_field(told: str, field: str, leaf: object, there: np.ndarray, promised
             f"{told} {spec_text(array)}{field}, but its element_spec promises {spec_text(there)}; "
             "crop or pad the records to one shape."
         )
-    if array.dtype not in (promised, there.dtype):
+    if native(array.dtype) not in (native(promised), there.dtype):
         raise TypeError(
             f"{told} numbers of dtype {array.dtype}{field}, but its element_spec promises "
             f"{promised}; nothing is promoted: return that dtype, or say the other in element_spec."

@@ -24,9 +24,14 @@ _MENDS = types.MappingProxyType(
 )
 
 
+def native(dtype: np.dtype) -> np.dtype:
+    """The same numbers in the order of bytes of this machine."""
+    return dtype.newbyteorder("=")
+
+
 def held_as(dtype: np.dtype) -> np.dtype:
     """The dtype that JAX holds such numbers in: native, and without x64 of 32 bits at most."""
-    return jax.dtypes.canonicalize_dtype(dtype.newbyteorder("="))
+    return jax.dtypes.canonicalize_dtype(native(dtype))
 
 
 def check_numeric(where: str, dtype: np.dtype) -> None:

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .._flow._numbers import check_numeric, check_range, check_unmasked, held_as
-from .._text import of_type, path_text, spec_text
+from .._flow._numbers import check_numeric, check_range, check_unmasked, held_as, native
+from .._text import array_text, of_type, path_text, spec_text
 
 _NUMBERS = (int, float, complex, np.number, np.bool_)
 
@@ -80,15 +80,19 @@ class Likeness:
         for path, array, spec, is_wide in zip(
             self._paths, arrays, self._specs, self._are_wide, strict=True
         ):
-            if (array.shape, array.dtype) != (spec.shape, spec.dtype):
+            if (array.shape, native(array.dtype)) != (spec.shape, native(spec.dtype)):
                 field = f" in field `{path}`" if path else ""
-                raise ValueError(
-                    f"The record has {spec_text(array)}{field}, the first one {spec_text(spec)}; "
-                    "crop, pad or cast by decode."
-                )
+                raise ValueError(_unlike(array, spec, field))
             if is_wide:
                 check_range(f"Field `{path}`" if path else "The record", array)
         return arrays
+
+
+def _unlike(array: np.ndarray, first: jax.ShapeDtypeStruct, field: str) -> str:
+    told = spec_text(array), spec_text(first)
+    if told[0] == told[1]:  # as JAX holds them
+        told = array_text(str(array.dtype), array.shape), array_text(str(first.dtype), first.shape)
+    return f"The record has {told[0]}{field}, the first one {told[1]}; crop, pad or cast by decode."
 
 
 def _flat(

@@ -428,6 +428,10 @@ def test_the_record_is_named_in_the_very_error_of_a_data_set(threads: int) -> No
 WRONG: dict[str, tuple[Any, str]] = {
     "shape": ((IMAGES[0, :1], 1), r"u8\[1,3\] in field `0`, the first one u8\[2,3\]; crop, pad"),
     "dtype": ((IMAGES[0], 1.5), r"f32\[\] in field `1`, the first one i32\[\]"),
+    "precision": (
+        (IMAGES[0], np.int32(1)),
+        r"^The record has i32\[\] in field `1`, the first one i64\[\]; crop, pad or cast by decode",
+    ),
     "structure": ((IMAGES[0],), r"holds \{0: u8\[2,3\]\}, the first one \{0: u8\[2,3\], 1: i32"),
     "range": ((IMAGES[0], 2**40), r"Field `1` holds integers .* which int32 cannot hold"),
 }

@@ -1,6 +1,8 @@
 """What a host source is, and what becomes of one that breaks its promises."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -108,6 +110,33 @@ def test_another_shape_dtype_or_field_is_refused_by_name(
 ) -> None:
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         fetched(source, IDS)
+
+
+KINDS_OF_ROWS: dict[str, Callable[[np.ndarray], object]] = {
+    "a view of one buffer": lambda rows: np.concatenate([rows, rows])[: len(rows)],
+    "in Fortran order": np.asfortranarray,
+    "big-endian": lambda rows: rows.astype(">f4"),
+    "read-only": lambda rows: np.broadcast_to(rows, rows.shape),
+    "backwards": lambda rows: np.ascontiguousarray(rows[::-1])[::-1],
+    "every other": lambda rows: np.repeat(rows, 2, 0)[::2],
+    "of JAX": jax.numpy.asarray,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_ROWS)
+def test_rows_may_lie_in_memory_as_they_like(kind: str) -> None:
+    class Lying(Squares):
+        buffer = np.zeros((4, 3), np.float32)
+
+        def fetch(self, ids: np.ndarray, out: object = None) -> dict[str, Any]:
+            self.buffer[: len(ids)] = super().fetch(ids)["x"]
+            return {"x": KINDS_OF_ROWS[kind](self.buffer[: len(ids)])}
+
+    expected, source = fetched(Squares(), IDS)["x"].tolist(), Lying()
+    assert [fetched(source, ids)["x"].tolist() for ids in (IDS, IDS[::-1])] == [
+        expected,
+        expected[::-1],
+    ]
 
 
 def test_numbers_of_64_bits_are_held_in_32_where_they_fit() -> None:
