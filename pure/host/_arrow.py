@@ -19,12 +19,13 @@ from .._text import listed, of_type, path_text
 from ._arrow_column import Column, is_struct
 from ._engines import engine
 from ._mends import mend_of_frame
+from ._remade import Remade
 from ._unchanged import Files
 
 _ENDS = (".parquet", ".arrow", ".feather")
 
 
-class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
+class ArrowSource(Remade, AbstractHostSource[dict[str, PyTree]]):
     """Records in Arrow tables: dicts of the columns, zero-copy views of Arrow's memory.
 
     `dataset` is one of
@@ -45,6 +46,7 @@ class ArrowSource(AbstractHostSource[dict[str, PyTree]]):
     """
 
     def __init__(self, dataset: object):
+        self._made_of = (dataset,)
         table, self._places = _opened(dataset)
         self._files = _mapped_by(dataset)
         self.size = len(table) if self._places is None else len(self._places)

@@ -19,6 +19,7 @@ from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_numeric, check_range, held_as
 from .._text import listed, of_type
 from ._in_parts import checked_threads, threads_beside
+from ._remade import Remade
 from ._shard import Shard
 from ._side_by_side import side_by_side
 
@@ -26,7 +27,7 @@ Files: TypeAlias = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 _MOST = 128  # files of a field that are mapped at a time
 
 
-class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
+class DiskSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
     """Records in files that `np.save` wrote, which may be larger than memory.
 
     `DiskSource("images.npy")` has single arrays as records; `DiskSource({"image": "images.npy",
@@ -49,6 +50,7 @@ class DiskSource(AbstractHostSource[PyTree[np.ndarray]]):
     """
 
     def __init__(self, files: Files, threads: int | None = None):
+        self._made_of = (files, threads)
         self._threads = None if threads is None else checked_threads(threads)
         fields = {"": files} if isinstance(files, str | os.PathLike) else files
         if not isinstance(fields, Mapping):

@@ -16,6 +16,7 @@ from .._flow._host_source import UNKNOWN, AbstractHostSource, Ended, Ids, checke
 from .._text import spec_text
 from ._pass import Makes, Pass, checked_state
 from ._records import Likeness
+from ._remade import Remade
 
 
 class _Wanted(NamedTuple):
@@ -27,7 +28,7 @@ class _Wanted(NamedTuple):
     padding: int
 
 
-class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
+class IterableSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
     """Records of a data set that gives them one after the other, in its own order.
 
     - `iterable`: Grain's IterDataset, tf.data, a WebDataset, Hugging Face's IterableDataset, a
@@ -51,6 +52,7 @@ class IterableSource(AbstractHostSource[PyTree[np.ndarray]]):
     has_own_order = True
 
     def __init__(self, iterable: Iterable[object] | Makes, state: Mapping[str, Any] | None = None):
+        self._made_of = (iterable, state)
         checked = checked_state(state)
         self._pass = Pass(iterable, checked)
         first = self._pass.records(int(checked["record"]), 1)

@@ -21,6 +21,7 @@ from ._columns import AbstractColumn, columns_of
 from ._in_parts import checked_threads, in_parts
 from ._mends import is_records, mend_of_records
 from ._records import Likeness
+from ._remade import Remade
 
 Decode: TypeAlias = Callable[[Any], PyTree]
 _Read: TypeAlias = Callable[[Ids], Iterable[object]]
@@ -44,7 +45,7 @@ class _OneByOne(Protocol):
     def __getitem__(self, index: int, /) -> object: ...
 
 
-class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
+class RandomAccessSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
     """Any data set that gives records by number: Grain's, ArrayRecord, torch map-style, HDF5, zarr.
 
     - `dataset`: has `__len__`, and `__getitems__` or `__getitem__`; or `num_records` and `read`, as
@@ -66,6 +67,7 @@ class RandomAccessSource(AbstractHostSource[PyTree[np.ndarray]]):
     def __init__(self, dataset: object, decode: Decode | None = None, threads: int = 1):
         if decode is not None and not callable(decode):
             raise TypeError(of_type("decode", decode, "a function of one record, or none."))
+        self._made_of = (dataset, decode, threads)
         self._columns = columns_of(dataset)
         self._decode, self._threads = decode, checked_threads(threads)
         self.size, self._read = _opened(dataset, self._columns)

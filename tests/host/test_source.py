@@ -1,13 +1,18 @@
 """What a host source is, and what becomes of one that breaks its promises."""
 
+import copy
+import pickle
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from dagrax.nnx_api import HostSource, Pipeline
 from dagrax.pure import host
 from dagrax.pure._flow._fetched import at_record, buffers, fetched
 from dagrax.pure._flow._host_source import check_host_source, spec_of
@@ -137,6 +142,50 @@ def test_rows_may_lie_in_memory_as_they_like(kind: str) -> None:
         expected,
         expected[::-1],
     ]
+
+
+class Named(nnx.Module):
+    """A stage that pickle finds."""
+
+    def __call__(self, batch: Any) -> Any:
+        return batch
+
+
+def numbers() -> list[np.float32]:
+    return [*np.arange(10, dtype=np.float32)]
+
+
+def disk(folder: Path) -> host.AbstractHostSource:
+    np.save(folder / "x.npy", np.arange(10, dtype=np.float32))
+    return host.DiskSource(folder / "x.npy")
+
+
+def arrow(folder: Path) -> host.AbstractHostSource:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    return host.ArrowSource(pa.table({"x": numbers()}))
+
+
+SOURCES: dict[str, Callable[[Path], host.AbstractHostSource]] = {
+    "of files": disk,
+    "of Arrow": arrow,
+    "of what has records by number": lambda _: host.RandomAccessSource(numbers(), threads=2),
+    "of a list that is iterated over": lambda _: host.IterableSource(numbers()),
+    "of a function": lambda _: host.IterableSource(numbers),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_pipeline_that_was_pickled_goes_on_from_its_place(
+    tmp_path: Path, kind: str, again: Callable[[Pipeline], Pipeline]
+) -> None:
+    source = HostSource[Any](source=SOURCES[kind](tmp_path))
+    with Pipeline(source=source, stages=[Named()], batch_size=4, remainder="drop") as pipeline:
+        pipeline.step()
+        with again(pipeline) as other:
+            for _ in range(3):
+                jax.tree.map(np.testing.assert_array_equal, pipeline.step(), other.step())
+            assert pipeline.cursor == other.cursor
 
 
 def test_numbers_of_64_bits_are_held_in_32_where_they_fit() -> None:
