@@ -65,6 +65,7 @@ class Folder:
         self._newest = _Newest(keep)
         self._writer: Any = None
         self._writing: int | None = None
+        self._was_interrupted = False
 
     def steps(self) -> list[int]:
         """The steps that were saved, in their order."""
@@ -125,6 +126,10 @@ class Folder:
             if jax.process_count() == 1:
                 self._claim.take()
             tempfile.TemporaryFile(dir=self.path).close()  # is anything written here at all?
+        if self._was_interrupted:  # what it was at is lost: parts of files, and what was to go
+            writer, self._writer = self._writer, None
+            _end(writer.close if writer else None, lambda: None)
+            self._was_interrupted = False
         if self._writer is None:
             self._writer = self._manager(create=True)
             weakref.finalize(self, _end, self._writer.close, self._release)
@@ -164,6 +169,9 @@ class Folder:
                 f"The checkpoint of step {step} was not written to `{self.path}`: "
                 f"{reason(error)}. {self._last()}"
             ) from error
+        except BaseException:  # Ctrl-C; it may have been anywhere
+            self._was_interrupted = True
+            raise
 
     def _check_space(self, step: int, arrays: Mapping[str, Saved]) -> None:
         # Before anything is written, and not in a thread that could tell it only later.

@@ -209,6 +209,26 @@ def test_the_newest_stay(tmp_path: Path) -> None:
     assert folders(checkpoints) == ["3", "5"]
 
 
+def test_what_an_interrupt_leaves_behind_is_cleared_by_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, pipeline = saved(tmp_path, 0, 1, 2, keep=2)
+    folder = Path(checkpoints._folder.path)
+
+    def interrupted(step: int, **_: object) -> None:
+        (folder / f"{step}.orbax-checkpoint-tmp").mkdir()
+        shutil.copytree(folder / "1", folder / "0")  # as one that was to go and stays
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoints._folder._writer, "save", interrupted)
+        checkpoints.save(3, pipeline)
+    assert folders(checkpoints) == ["0", "1", "2", "3.orbax-checkpoint-tmp"]
+    assert checkpoints.restore(pipeline_of()) == 2
+    checkpoints.save(4, pipeline)
+    assert folders(checkpoints) == ["2", "4"]
+
+
 def test_what_it_says_of_itself_is_small(tmp_path: Path) -> None:
     checkpoints = host.Checkpoints(tmp_path, asynchronous=False)
     checkpoints.save(0, pipeline_of(), many={str(i): np.zeros(1) for i in range(200)})
