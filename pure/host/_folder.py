@@ -157,7 +157,7 @@ class Folder:
 
     def _told(self, write: Callable[[], object]) -> None:
         try:
-            with self._hush:
+            with self._hush.lasting():
                 write()
         except Exception as error:
             step, self._writing = self._writing, None
@@ -203,7 +203,7 @@ class Folder:
             raise Unreadable(f"it is damaged, or cannot be read: {reason(error)}.") from error
 
     def _read(self, read: Callable[[Any], _Read]) -> _Read:
-        with self._hush:
+        with self._hush.lasting():
             reader = self._manager(create=False)
             try:
                 return read(reader)
@@ -232,7 +232,7 @@ def reason(error: BaseException) -> str:
     """What an error says, without the inner state that the libraries add to it; of what the system
     has refused, that alone."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    if told := [x for x in map(os.strerror, _REFUSALS) if re.search(rf": {x}\b", text)]:
+    if told := [x for x in map(os.strerror, _REFUSALS) if re.search(rf"[:\]] {x}\b", text)]:
         return told[0]
     text = re.sub(
         r"\s*\[(?:tensorstore_spec|source locations?|os_error_code)=.*", "", text, flags=re.DOTALL

@@ -5,13 +5,14 @@ written or read is not known here.
 """
 
 import logging
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _LOGGER = "absl"
 
 
 class Hush(logging.Filter):
-    """Inside of a `with`, and from `begin` to `end`, errors that Orbax logs are not printed."""
+    """In `with hush.lasting()`, and from `begin` to `end`, no errors that Orbax logs are printed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,18 +33,16 @@ class Hush(logging.Filter):
         self._is_begun = False
         self._set()
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """For as long as the `with` lasts."""
         self._depth += 1
         self._set()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        self._depth -= 1
-        self._set()
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            self._set()
 
     def _set(self) -> None:
         logger = logging.getLogger(_LOGGER)

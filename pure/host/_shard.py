@@ -4,6 +4,7 @@ It is looked at before it is read, and refused if it was written meanwhile. Whic
 it holds is not known here.
 """
 
+import errno
 import mmap
 import tokenize
 import types
@@ -74,8 +75,7 @@ class Shard:
     def _map(self) -> tuple[mmap.mmap, np.ndarray]:
         mapped = self._mapped
         if mapped is None:
-            with self.path.open("rb") as file:
-                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapping = _mapping(self.path)
             self.check(mapped=False)  # or another file may have been mapped
             header = self.header
             flat = np.frombuffer(
@@ -86,6 +86,17 @@ class Shard:
             )
             mapped = self._mapped = mapping, flat.reshape(header.shape)
         return mapped
+
+
+def _mapping(path: Path) -> mmap.mmap:
+    try:
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        told = "Too many open files. A field keeps 128 of its own open: raise the limit, ulimit -n"
+        raise OSError(errno.EMFILE, told, str(path)) from error
 
 
 def header_of(path: Path) -> Header:

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,43 @@ def test_what_a_data_set_does_to_its_columns_is_not_left_out_in_silence(tmp_path
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are counted by /proc")
+def test_more_files_than_may_be_open_are_told_by_the_limit(tmp_path: Path) -> None:
+    for number in range(9):
+        np.save(tmp_path / f"{number}.npy", np.arange(4.0))
+    source = host.DiskSource(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_open = [int(x) for x in os.listdir("/proc/self/fd")]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(is_open) + 4, hard))
+    held = []
+    try:
+        while True:  # what is free below the highest number
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for _ in range(3):
+            os.close(held.pop())
+    try:
+        with pytest.raises(OSError) as caught:
+            source.fetch(np.arange(36))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for file in held:
+            os.close(file)
+    path, told = Path(caught.value.filename), str(caught.value)
+    assert path.parent == tmp_path
+    assert told == (
+        "[Errno 24] Too many open files. A field keeps 128 of its own open: raise the limit, "
+        f"ulimit -n: '{path}'"
+    )
+    assert source.fetch(np.arange(36)).tolist() == [*range(4)] * 9
+
+
 # Behind a write that was refused, others of Orbax may end when nobody waits for them any more.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("limit", [200_000, 50])
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_what_the_system_refuses_is_told_in_its_words_and_once(
-    tmp_path: Path, asynchronous: bool, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, asynchronous: bool, limit: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
     pipeline = Pipeline.from_arrays({"x": np.zeros(4)}, batch_size=2, rngs=nnx.Rngs(0))
@@ -130,7 +163,7 @@ def test_what_the_system_refuses_is_told_in_its_words_and_once(
     checkpoints.save(1, pipeline, state=state)
     checkpoints.wait()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(OSError, match="was not written") as caught:
             checkpoints.save(2, pipeline, state=state)
