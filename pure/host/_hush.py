@@ -12,7 +12,7 @@ _LOGGER = "absl"
 
 
 class Hush(logging.Filter):
-    """In `with hush.lasting()`, and from `begin` to `end`, no errors that Orbax logs are printed."""
+    """Errors that Orbax logs are kept back: in `with hush.lasting()`, and from `begin` to `end`."""
 
     def __init__(self) -> None:
         super().__init__()
