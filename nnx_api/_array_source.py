@@ -59,6 +59,11 @@ class ArraySource(Ordered[Batch]):
         seed = Seed(draw_seed(rngs, "shuffle")) if shuffle and rngs is not None else None
         self._order_key = seed
 
+    def _named(self) -> str:
+        return (
+            f"{type(self).__name__}({internal.source_name(values(self.records, 'source.records'))})"
+        )
+
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         source = values(self.records, "source.records")
         if self._order is None and self._order_key is None:

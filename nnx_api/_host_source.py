@@ -68,6 +68,11 @@ class HostSource(Ordered[Batch]):
         self._order = nnx.data(held_order(order, self.config.shuffle, whole.size))
         self._order_key = None if rngs is None else Seed(draw_seed(rngs, "shuffle"))
 
+    def _named(self) -> str:
+        return (
+            f"{type(self).__name__}({internal.source_name(values(self.records, 'source.records'))})"
+        )
+
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         source = values(self.records, "source.records")
         if self._order is None and not self.config.shuffle:

@@ -29,6 +29,10 @@ class Source(nnx.Module, Generic[Batch]):
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         """The same source and order for the pure core, over this module's arrays."""
 
+    def _named(self) -> str:
+        """How a user wrote it, for tables and pictures."""
+        return type(self).__name__
+
     @property
     def element_spec(self) -> PyTree[jax.ShapeDtypeStruct]:
         """The shapes and dtypes of one record; no data are read."""
@@ -92,6 +96,9 @@ class View(Source[Batch]):
 
     def pure(self) -> tuple[dp.AbstractSource[Batch], dp.AbstractOrder]:
         return self._shown(), self.of.pure()[1]
+
+    def _named(self) -> str:
+        return f"View of {self.of._named()}"
 
     def _shown(self) -> dp.Subset[Batch]:
         return dp.Subset(self.of.pure()[0], values(self.places, "source.places"))

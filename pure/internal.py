@@ -75,6 +75,7 @@ from ._summary._cost import Run as Run
 from ._summary._cost import check_untraced as check_untraced
 from ._summary._facts import Holding as Holding
 from ._summary._facts import Holdings as Holdings
+from ._summary._facts import source_name as source_name
 from ._summary._facts import summary_of as summary_of
 from ._summary._found import check_asked as check_asked
 from ._summary._found import with_figures as with_figures

@@ -109,12 +109,17 @@ def _checks(pipeline: _Pipeline, asked: Asked) -> dict[str, Callable[[], testing
     size, order = stream.source.size, stream.order
     return {
         "order": lambda: testing.check_order(order, sizes=[min(size, 2**31 - 1)]),
-        "source": lambda: testing.check_source(stream.source),
+        "source": lambda: _named(testing.check_source(stream.source), pipeline),
         "epoch": lambda: testing.check_epoch(stream),
         "invariance": lambda: testing.check_invariance(graph, stream, key, mixes=asked.mixes),
         "resume": lambda: testing.check_resume(graph, stream, key),
         "gradients": lambda: testing.check_gradients(graph, stream, key, aside=asked.aside),
     }
+
+
+def _named(report: testing.Report, pipeline: _Pipeline) -> testing.Report:
+    name, many = pipeline._one_source()._named(), report.subject.rpartition(" of ")[2]
+    return dataclasses.replace(report, subject=f"{name} of {many}")
 
 
 COMMANDS: Mapping[str, Callable[[_Pipeline, Asked], Answer]] = MappingProxyType(

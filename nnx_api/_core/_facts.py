@@ -46,7 +46,7 @@ def _holdings(pipeline: PipelineCore[Any, Any], specs: Mapping[str, PyTree]) -> 
     kinds = Records, Ordering, nnx.Param
     carry = [x.get_raw_value() for x in parts.leaves if not isinstance(x, kinds)]
     seeds = jnp.shape(pipeline._seed.get_raw_value())
-    return internal.Holdings(nodes, data, carry, seeds)
+    return internal.Holdings(nodes, data, carry, seeds, pipeline._one_source()._named())
 
 
 def _holding(node: object, written: list[nnx.Variable[PyTree]]) -> internal.Holding:

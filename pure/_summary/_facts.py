@@ -41,12 +41,16 @@ class Holding(NamedTuple):
 
 
 class Holdings(NamedTuple):
-    """All that a pipeline holds: by its nodes, as data with their order, and what else there is."""
+    """All that a pipeline holds: by its nodes, as data with their order, and what else there is.
+
+    `source` is how a user named what is read, where it is no source of the core.
+    """
 
     nodes: Mapping[str, Holding]
     data: PyTree
     carry: PyTree
     variants: tuple[int, ...] = ()
+    source: str | None = None
 
 
 def summary_of(
@@ -54,7 +58,7 @@ def summary_of(
 ) -> Summary:
     """The facts of a graph whose outputs have these `specs`, and which holds what is `held`."""
     source = SummarySource(
-        name=_source_name(stream.source),
+        name=held.source or source_name(stream.source),
         order=type(stream.order).__name__,
         output=stream.batch_spec,
         bytes_out=bytes_of(stream.batch_spec),
@@ -64,11 +68,12 @@ def summary_of(
     return Summary(source, rows, _totals(stream, source, rows, held))
 
 
-def _source_name(source: AbstractSource) -> str:
+def source_name(source: AbstractSource) -> str:
+    """The type of a source, `DiskSource`, and of what it is a view: `Subset of ArraySource`."""
     own, whole = type(source).__name__, source.whole
     if isinstance(source, Hosted):
         return type(source.handle.source).__name__
-    return own if whole is source else f"{own} of {_source_name(whole)}"
+    return own if whole is source else f"{own} of {source_name(whole)}"
 
 
 def _rows(

@@ -6,7 +6,8 @@ notebook is shown without it, a plain table is left. What stands on the page is 
 
 from html import escape
 
-from ._page import NOTES, OUTPUT, Line, Page, Side
+from ._lines import Side
+from ._page import NOTES, OUTPUT, Line, Page
 
 _FIELDS = 4
 _STYLE = """

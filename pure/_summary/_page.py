@@ -5,9 +5,9 @@ A column stands there only if it says something. Where it is printed is not know
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeAlias
 
 from .._text import node_text
+from ._lines import Column, Side, sentence, table
 from ._rows import SummaryRow, SummarySource, SummaryTotals
 from ._words import (
     bytes_text,
@@ -17,10 +17,8 @@ from ._words import (
     seconds_text,
     share_text,
     shortened,
-    width,
 )
 
-Side: TypeAlias = Literal["left", "right"]
 OUTPUT = "output"  # the column whose cells may be long: all of their fields stand in the line
 NOTES = "notes"
 _DRAWS = (
@@ -52,9 +50,14 @@ class Page:
     warning: str | None
 
     def __str__(self) -> str:
-        table = [self.columns, *(line.cells for line in self.lines)]
         warning = [f"warning: {self.warning}"] if self.warning else []
-        return "\n".join([self.headline, *_aligned(table, self.sides), *self.below, *warning])
+        below = map(sentence, (*self.below, *warning))
+        return "\n".join([sentence(self.headline), *table(self._table()), *below])
+
+    def _table(self) -> list[Column]:
+        rows = [self.columns, *(line.cells for line in self.lines)]
+        folds = [", " if title in ("reads", OUTPUT) else " " for title in self.columns]
+        return list(map(Column, zip(*rows, strict=True), self.sides, folds))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,13 +182,3 @@ def _right(
 
 def _many(count: int, what: str, plural: str = "s") -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}{plural}"
-
-
-def _aligned(table: Sequence[tuple[str, ...]], sides: Sequence[Side]) -> list[str]:
-    widths = [max(map(width, column)) for column in zip(*table, strict=True)]
-    return ["  ".join(map(_justified, row, widths, sides)).rstrip() for row in table]
-
-
-def _justified(cell: str, most: int, side: Side) -> str:
-    blank = " " * (most - width(cell))
-    return blank + cell if side == "right" else cell + blank

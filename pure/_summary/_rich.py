@@ -7,6 +7,7 @@ What stands on the page is not known here.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ._lines import beside
 from ._page import NOTES, OUTPUT, Line, Page
 from ._words import width
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _FOLDED = ("reads", OUTPUT, NOTES)
-_GAP = 2  # of which one is the table's own
 
 
 def renderables(page: Page, most: int) -> "Iterator[RenderableType]":
@@ -22,7 +22,8 @@ def renderables(page: Page, most: int) -> "Iterator[RenderableType]":
     from rich.text import Text
 
     yield Text(page.headline, style="bold")
-    for columns in _beside(page, most):
+    leasts = [_least(page, index) for index in range(len(page.columns))]
+    for columns in beside(leasts, most):
         yield _table(page, columns)
     yield from map(Text, page.below)
     if page.warning:
@@ -49,20 +50,6 @@ def _table(page: Page, columns: list[int]) -> "RenderableType":
 def _cell(page: Page, line: Line, index: int) -> str:
     cell = line.cells[index]
     return cell.replace(", ", ",\n") if page.columns[index] == OUTPUT else cell
-
-
-def _beside(page: Page, most: int) -> list[list[int]]:
-    """The columns in as many rows of columns as they need."""
-    rows: list[list[int]] = [[0]]
-    left = most - _least(page, 0)
-    for index in range(1, len(page.columns)):
-        needed = _least(page, index) + _GAP
-        if needed > left and len(rows[-1]) > 1:
-            rows.append([0])
-            left = most - _least(page, 0)
-        rows[-1].append(index)
-        left -= needed
-    return rows
 
 
 def _least(page: Page, index: int) -> int:
