@@ -49,11 +49,12 @@ class Seen:
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        direction: Literal["right", "down"] = "right",
+        direction: Literal["right", "down"] | None = None,
         cost: bool = False,
     ) -> "dp.visual.Drawing":
         """The graph, as `dagrax.pure.visual.draw` draws it of the `summary`: with a `path`, in a
         file of its suffix, `.svg`, `.png`, `.dot` or `.mmd`; without, where a notebook shows it.
+        To the right, or down where more than 6 nodes stand in a row; `direction` says which.
 
         With `cost` each node says what XLA says of it, and is shaded by that.
         **Errors:** those of `dagrax.pure.visual.draw` and of `summary`.

@@ -31,7 +31,7 @@ class Asked:
     path: str | None = None
     cost: bool = False
     measure: bool = False
-    direction: str = "right"
+    direction: str | None = None
     count: int = 8
     nodes: tuple[str, ...] | None = None
     only: tuple[str, ...] = _CHECKS
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument(
         "path", nargs="?", type=_drawing, metavar="PATH", help="a file; none prints Mermaid"
     )
-    draw.add_argument("--direction", choices=("right", "down"), default="right")
+    draw.add_argument("--direction", choices=("right", "down"))
     draw.add_argument("--cost", action="store_true", help="shaded by cost")
 
     show = _command(commands, "show", "draw a sheet of its records, node by node")

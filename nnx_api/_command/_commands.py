@@ -40,7 +40,7 @@ def describe(pipeline: _Pipeline, asked: Asked) -> Answer:
 
 def draw(pipeline: _Pipeline, asked: Asked) -> Answer:
     """Its graph, in a file or as Mermaid."""
-    direction = cast(Literal["right", "down"], asked.direction)
+    direction = cast(Literal["right", "down"] | None, asked.direction)
     drawing = pipeline.draw(asked.path, direction=direction, cost=asked.cost)
     if asked.path is None:
         text = str(drawing).rstrip("\n")

@@ -13,13 +13,14 @@ from ._absent import tell
 from ._dot import dot
 from ._file import check_file, written
 from ._fontconfig import absent
-from ._graph import Graph, graph_of
+from ._graph import Graph, graph_of, longest_row
 from ._mermaid import mermaid
 from ._svg import scrolled, themed
 
 Direction: TypeAlias = Literal["right", "down"]
 _SUMMARY = "a summary: write draw(dp.summary(pipeline, stream))."
 _SUFFIXES = (".svg", ".png", ".dot", ".mmd")
+_MOST_IN_A_ROW = 6  # nodes that a page has room for from left to right
 
 
 class Drawing:
@@ -77,14 +78,15 @@ def draw(
     summary: Summary,
     path: str | os.PathLike[str] | None = None,
     *,
-    direction: Direction = "right",
+    direction: Direction | None = None,
     cost: bool = False,
 ) -> Drawing:
     """The graph of a pipeline, from its summary: shapes on the arrows, what learns, what draws.
 
     - `path`: where to write it, as its suffix says: `.svg`, `.png`, `.dot`, `.mmd` (Mermaid). By
       default nowhere: a notebook shows what is returned, and its `str` is Mermaid.
-    - `direction`: `"right"`, or `"down"`, which suits many nodes in a row.
+    - `direction`: `"right"` or `"down"`; by default to the right, and down where more than 6 nodes
+      stand in a row.
     - `cost`: with the costs that the summary has, as numbers and as shades.
 
     **Errors:** ValueError for another suffix or direction, and for costs that the summary has not;
@@ -95,7 +97,9 @@ def draw(
     if not isinstance(summary, Summary):
         raise TypeError(of_type("summary", summary, _SUMMARY))
     check_drawing(path, direction)
-    drawing = Drawing(graph_of(summary, cost=cost), direction)
+    graph = graph_of(summary, cost=cost)
+    fitting: Direction = "right" if longest_row(graph) <= _MOST_IN_A_ROW else "down"
+    drawing = Drawing(graph, direction or fitting)
     if path is not None:
         drawing.save(path)
     return drawing
@@ -103,7 +107,7 @@ def draw(
 
 def check_drawing(path: object, direction: object) -> None:
     """Refuse what a graph cannot be written to. **Errors:** those of `draw` for its arguments."""
-    if direction not in ("right", "down"):
+    if direction not in ("right", "down", None):
         raise ValueError(f'direction is {direction!r}; expected "right" or "down".')
     if path is not None:
         check_file(path, _SUFFIXES, "graph.svg")

@@ -66,6 +66,17 @@ def graph_of(summary: Summary, *, cost: bool) -> Graph:
     )
 
 
+def longest_row(graph: Graph) -> int:
+    """How many nodes stand in a row, where most of them do."""
+    before: dict[str, list[str]] = {box.id: [] for box in graph.boxes}
+    for arrow in graph.arrows:
+        before[arrow.end].append(arrow.start)
+    lengths: dict[str, int] = {}
+    for box in graph.boxes:  # in the order in which they run
+        lengths[box.id] = box.is_node + max((lengths[x] for x in before[box.id]), default=0)
+    return max(lengths.values())
+
+
 def _source(summary: Summary) -> Box:
     totals = summary.totals
     records = "" if totals.records is None else f"{totals.records} records"

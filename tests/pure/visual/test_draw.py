@@ -55,6 +55,22 @@ def test_mermaid_says_all_of_the_graph(facts: dp.Summary) -> None:
     assert str(visual.draw(facts)) == MERMAID
 
 
+@pytest.mark.parametrize(("many", "way"), [(6, "LR"), (7, "TB"), (25, "TB")])
+def test_a_long_row_goes_down(many: int, way: str) -> None:
+    summary = row_of([f"step_{place}" for place in range(many)])
+    assert str(visual.draw(summary)).startswith(f"flowchart {way}\n")
+    assert str(visual.draw(summary, direction="right")).startswith("flowchart LR\n")
+    assert str(visual.draw(summary, direction="down")).startswith("flowchart TB\n")
+
+
+def test_branches_are_no_row() -> None:
+    nodes: dict[str, Any] = {**{f"b{place}": same for place in range(9)}, "join": same}
+    edges: dict[str, list[str]] = {name: [] for name in nodes}
+    edges["join"] = [name for name in nodes if name != "join"]
+    summary = dp.summary(dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="join"), STREAM)
+    assert str(visual.draw(summary)).startswith("flowchart LR\n")
+
+
 def test_a_suffix_may_be_in_capitals(facts: dp.Summary, tmp_path: Path) -> None:
     visual.draw(facts, tmp_path / "graph.MMD")
     assert (tmp_path / "graph.MMD").read_text() == MERMAID
