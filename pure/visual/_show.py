@@ -4,9 +4,11 @@ Everything has a place of its own in inches, so that nothing overlaps. What a fi
 decided in `_panels`; where the arrays come from is not known here.
 """
 
+import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from unicodedata import east_asian_width
@@ -34,12 +36,14 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 _WIDE, _WIDER = 1.9, 2.6  # inches of a column with pictures, and of one of words
 _LEFT, _GAP, _MARGIN = 0.75, 0.18, 0.12
 _LINE, _NAME, _WORD = 0.125, 0.17, 0.059  # heights of lines of text, and the width of a letter
-_SPACE = 0.06  # below a panel
+_SPACE, _BETWEEN = 0.06, 0.08  # below a panel, and beside one
+_TALL, _LEAST = 20.0, 0.4  # inches of a sheet, beyond which cells are smaller, and of a small panel
 _LINES = 0.75  # the height of a panel of lines
 _COLOURS = 10
+_MOST_ACROSS = 3
 _MOST_RECORDS = 128
 _MOST_PIXELS = 2**16 - 1  # of a side of a picture, which matplotlib draws
-_MOST_WORDS = 24  # lines of one cell
+_MOST_WORDS, _LEAST_WORDS = 24, 6  # lines of one cell, among few records and among many
 
 
 class _Column(NamedTuple):
@@ -49,19 +53,41 @@ class _Column(NamedTuple):
     words: list[list[str]]  # lines of each record, as they are broken
     head: list[str]
     notes: list[str]
+    across: int = 1  # panels beside each other
+    tallest: float = math.inf  # inches of a panel
+
+    def drawn(self) -> int:
+        """How many panels are drawn rather than written."""
+        return sum(panel.kind != "words" for panel in self.panels)
+
+    def rows(self) -> list[list[Panel]]:
+        """The panels, those that stand beside each other together."""
+        found: list[list[Panel]] = []
+        for is_words, group in groupby(self.panels, lambda panel: panel.kind == "words"):
+            own, many = list(group), 1 if is_words else self.across
+            found += [own[place : place + many] for place in range(0, len(own), many)]
+        return found
+
+    def across_of(self, panel: Panel) -> float:
+        """How wide a panel is."""
+        parts = 1 if panel.kind == "words" else self.across
+        return (self.width - _BETWEEN * (parts - 1)) / parts
 
     def label(self, panel: Panel) -> float:
         """The height of the name over a panel, where there are several."""
-        several = sum(panel.kind != "words" for panel in self.panels) > 1
-        return _LINE if several and panel.kind != "words" and panel.field else 0.0
+        return _LINE if self.drawn() > 1 and panel.kind != "words" and panel.field else 0.0
 
     def height(self, panel: Panel) -> float:
         if panel.kind == "words":
             return _LINE * max(map(len, self.words)) + _SPACE
-        drawn = _LINES
+        drawn, width = _LINES, self.across_of(panel)
         if panel.kind == "image":
-            drawn = float(np.clip(self.width * panel.ratio, 0.3, 1.5 * self.width))
-        return drawn + self.label(panel) + _SPACE
+            drawn = float(np.clip(width * panel.ratio, 0.3, 1.5 * width))
+        return min(drawn, self.tallest) + self.label(panel) + _SPACE
+
+    def tall(self) -> float:
+        """The height of a cell."""
+        return sum(max(map(self.height, row)) for row in self.rows())
 
 
 def show(
@@ -92,17 +118,18 @@ def show(
     another suffix; OSError for a path that cannot be written.
     """
     check_sheet(n, path)
-    if not isinstance(nodes, Mapping) or not nodes:
-        expected = 'a dict of batches by node: write {"source": batch, "flip": output}.'
-        if isinstance(nodes, Mapping):
-            raise ValueError(f"nodes is empty; expected {expected}")
-        raise TypeError(of_type("nodes", nodes, expected))
-    for name, batch in nodes.items():
-        _check_column(name, batch)
+    _check_columns(nodes)
     engine("matplotlib", "matplotlib", "show", "show")
-    from ._letters import lettered
-    from ._sheet import Sheet
+    columns, many = _columns(nodes, n)
+    names = [str(x) for x in (range(many) if records is None else records[:many])]
+    sheet = _drawn(columns, names, title)
+    if path is not None:
+        with written(Path(path)):
+            sheet.savefig(path, dpi=_dpi(150.0, *sheet.get_size_inches()))
+    return sheet
 
+
+def _columns(nodes: Mapping[str, PyTree], n: int) -> tuple[list[_Column], int]:
     arrays = {name: _fields(tree) for name, tree in nodes.items()}
     rows = max((len(x) for x in next(iter(arrays.values())).values() if x.ndim), default=0)
     many = min(n, rows)
@@ -110,32 +137,37 @@ def show(
         raise ValueError("There is no record to show: the first batch has none.")
     found = compared([_panels(fields, many, rows) for fields in arrays.values()])
     columns = [_column(name, own, many) for name, own in zip(arrays, found, strict=True)]
-    heights = [sum(map(column.height, column.panels)) for column in columns]
-    row = max(heights)
+    return _fitted(columns, many), many
+
+
+def _drawn(columns: Sequence[_Column], names: Sequence[str], title: str) -> Figure:
+    from ._letters import lettered
+    from ._sheet import Sheet
+
+    row = max(column.tall() for column in columns) + _GAP
     head = max(_NAME * len(column.head) + _LINE * len(column.notes) for column in columns) + 0.06
     top = _MARGIN + (0.22 if title else 0)
-    names = [str(x) for x in (range(many) if records is None else records[:many])]
-    start = max(_LEFT, 0.09 * max(map(len, names)) + _GAP)
-    width = start + sum(column.width + _GAP for column in columns)
-    height = top + head + many * (row + _GAP) + _MARGIN
-    sheet = Sheet(width, height, dpi=min(100.0, _MOST_PIXELS / max(width, height)))
+    left = max(_LEFT, 0.09 * max(map(len, names)) + _GAP)
+    width = left + sum(column.width + _GAP for column in columns)
+    height = top + head + len(names) * row + _MARGIN
+    sheet = Sheet(width, height, dpi=_dpi(100.0, width, height))
     if title:
         _text(sheet, _MARGIN, _MARGIN, title, size=9, color="0.3")
-    left = start
     for column in columns:
         _heading(sheet, column, left, top)
-        for index in range(many):
-            _cell(sheet, column, index, left, top + head + index * (row + _GAP))
+        for index in range(len(names)):
+            _cell(sheet, column, index, left, top + head + index * row)
         left += column.width + _GAP
     for index, name in enumerate(names):
-        y = top + head + index * (row + _GAP)
+        y = top + head + index * row
         _text(sheet, _MARGIN, y, "record", size=6.5, color="0.4")
         _text(sheet, _MARGIN, y + _LINE, name, size=8)
     lettered(sheet.texts)
-    if path is not None:
-        with written(Path(path)):
-            sheet.savefig(path, dpi=min(150.0, _MOST_PIXELS / max(width, height)))
     return sheet
+
+
+def _dpi(wished: float, width: float, height: float) -> float:
+    return min(wished, _MOST_PIXELS / max(width, height))
 
 
 def check_sheet(n: object, path: object) -> None:
@@ -150,6 +182,16 @@ def check_sheet(n: object, path: object) -> None:
         )
     if path is not None:
         check_file(path, _SUFFIXES, "records.png")
+
+
+def _check_columns(nodes: Mapping[str, PyTree]) -> None:
+    if not isinstance(nodes, Mapping) or not nodes:
+        expected = 'a dict of batches by node: write {"source": batch, "flip": output}.'
+        if isinstance(nodes, Mapping):
+            raise ValueError(f"nodes is empty; expected {expected}")
+        raise TypeError(of_type("nodes", nodes, expected))
+    for name, batch in nodes.items():
+        _check_column(name, batch)
 
 
 def _check_column(name: object, batch: PyTree) -> None:
@@ -194,9 +236,10 @@ def _column(name: str, found: list[Panel], many: int) -> _Column:
     only_words = all(panel.kind == "words" for panel in found)
     width = _WIDER if only_words else _WIDE
     letters = int(width / _WORD)
+    most = max(_LEAST_WORDS, min(_MOST_WORDS, 8 * _MOST_WORDS // many))
     words: list[list[str]] = [[] for _ in range(many)]
     for panel in found:
-        words = _broken(panel.words, letters) if panel.words else words
+        words = _broken(panel.words, letters, most) if panel.words else words
     told = [f"{panel.field or 'value'} {panel.told}" for panel in found if panel.told]
     notes = [line for text in [*told, *lying(found)] for line in _wrapped(text, letters)]
     parts = name.replace("_", "_ ").replace("/", "/ ")  # where a name may be broken
@@ -205,8 +248,24 @@ def _column(name: str, found: list[Panel], many: int) -> _Column:
     return _Column(name, found, width, words, head, notes)
 
 
-def _broken(said: Sequence[Sequence[str]], letters: int) -> list[list[str]]:
-    """What is said of each record, a text a field, in lines: short ones in columns."""
+def _fitted(columns: list[_Column], many: int) -> list[_Column]:
+    """The columns with smaller panels, beside each other, where the sheet would be too tall."""
+
+    def tall() -> float:
+        return many * (max(column.tall() for column in columns) + _GAP)
+
+    for across in range(2, _MOST_ACROSS + 1):
+        if tall() > _TALL:
+            columns = [x._replace(across=min(across, x.drawn() or 1)) for x in columns]
+    tallest = _WIDE
+    while tall() > _TALL and tallest > _LEAST:
+        tallest = max(0.9 * tallest, _LEAST)
+        columns = [column._replace(tallest=tallest) for column in columns]
+    return columns
+
+
+def _broken(said: Sequence[Sequence[str]], letters: int, most: int) -> list[list[str]]:
+    """What is said of each record, a text a field, in `most` lines: short ones in columns."""
     widths = [max(map(_across, texts)) for texts in zip(*said, strict=True)]
     short = [place for place, width in enumerate(widths) if 2 * width + 3 <= letters]
     across = 1
@@ -221,9 +280,8 @@ def _broken(said: Sequence[Sequence[str]], letters: int) -> list[list[str]]:
         for place, text in enumerate(texts):
             if place not in short:
                 lines += _wrapped(text, letters, indent="  ")
-        if len(lines) > _MOST_WORDS:
-            more = f"… {len(lines) - _MOST_WORDS + 1} more lines"
-            lines = [*lines[: _MOST_WORDS - 1], more]
+        if len(lines) > most:
+            lines = [*lines[: most - 1], f"… {len(lines) - most + 1} more lines"]
         found.append(lines)
     return found
 
@@ -255,16 +313,30 @@ def _heading(sheet: Figure, column: _Column, x: float, y: float) -> None:
 
 
 def _cell(sheet: Figure, column: _Column, row: int, x: float, y: float) -> None:
-    for panel in column.panels:
-        height = column.height(panel)
-        if panel.kind == "words":
-            for place, line in enumerate(column.words[row]):
-                _text(sheet, x, y + _LINE * place, line, size=7, family="monospace")
-        else:
-            if label := column.label(panel):
-                _text(sheet, x, y, panel.field, size=6.5, color="0.4")
-            _draw(_axes(sheet, x, y + label, column.width, height - label - _SPACE), panel, row)
-        y += height
+    for panels in column.rows():
+        left = x
+        for panel in panels:
+            _panel(sheet, column, panel, row, left, y)
+            left += column.across_of(panel) + _BETWEEN
+        y += max(map(column.height, panels))
+
+
+def _panel(sheet: Figure, column: _Column, panel: Panel, row: int, x: float, y: float) -> None:
+    if panel.kind == "words":
+        for place, line in enumerate(column.words[row]):
+            _text(sheet, x, y + _LINE * place, line, size=7, family="monospace")
+        return
+    width, height, label = column.across_of(panel), column.height(panel), column.label(panel)
+    if label:
+        _text(sheet, x, y, _short(panel.field, int(width / _WORD)), size=6.5, color="0.4")
+    _draw(_axes(sheet, x, y + label, width, height - label - _SPACE), panel, row)
+
+
+def _short(name: str, letters: int) -> str:
+    if _across(name) <= letters:
+        return name
+    fits = [place for place in range(len(name)) if _across(name[:place]) < letters]
+    return f"{name[: fits[-1]]}…"
 
 
 def _axes(sheet: Figure, x: float, y: float, width: float, height: float) -> Axes:

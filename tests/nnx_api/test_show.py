@@ -40,6 +40,7 @@ SHEETS: dict[str, dict[str, Any]] = {
     "words": {"source": {f"column_{i}": 10.0**i * RNG.random(N) for i in range(20)}},
     "tokens": {"source": {"tokens": np.arange(N * 200).reshape(N, 200)}, "one": np.arange(N)},
     "scripts": {"源のデータ" * 6: {"画像の大きさ" * 4: IMAGE, "数字": IMAGE[:, :6, 0, 0]}},
+    "many": {"source": {f"a long name {i}": IMAGE for i in range(9)} | {"of": np.ones((N, 7))}},
     "unlike": {"source": IMAGE, "pooled": {"rows": np.ones((7, 2)), "mean": np.float32(1)}},
 }
 
@@ -70,6 +71,20 @@ def test_nothing_overlaps_and_nothing_is_cut_off(name: str) -> None:
         if min(a.x1, b.x1) - max(a.x0, b.x0) > 0.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 2.5
     ]
     assert (outside, over) == ([], [])
+
+
+@pytest.mark.parametrize("many", [8, 32])
+def test_a_sheet_of_many_pictures_is_bounded(many: int) -> None:
+    image, series = np.zeros((many, 12, 8, 3), np.float32), np.zeros((many, 40))
+    batches: dict[str, Any] = {
+        "one": image,
+        "four": {f"image_{i}": image for i in range(4)},
+        "lines": {f"line_{i}": series for i in range(4)},
+        "words": {f"word_{i}": np.arange(many) for i in range(200)},
+    }
+    for name, batch in batches.items():
+        sheet = visual.show({name: batch}, many)
+        assert sheet.get_size_inches()[1] < (28 if many == 8 else 56)
 
 
 def test_letters_that_no_font_has_are_told_once(tmp_path: Path) -> None:
