@@ -9,6 +9,7 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.pure import host, internal
 
+from ._misuse import HOSTED
 from ._orders import Ordered, draw_seed, held_order
 from ._records import Seed, held, values
 from ._source import Batch, Source
@@ -27,6 +28,7 @@ class ArraySource(Ordered[Batch]):
     without `rngs`, and for an order beside a shuffle or for another number of records.
     """
 
+    @internal.guided("ArraySource", HOSTED)
     def __init__(
         self,
         source: dp.AbstractSource[Batch],

@@ -9,6 +9,7 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.pure import host, internal
 
+from ._misuse import HOSTED
 from ._orders import Ordered, draw_seed, held_order
 from ._records import Seed, held, values
 from ._source import Batch, Source
@@ -31,6 +32,7 @@ class HostSource(Ordered[Batch]):
     source.
     """
 
+    @internal.guided("HostSource", HOSTED)
     def __init__(
         self,
         config: MemorySourceConfig | bool | np.bool_ | None = None,

@@ -24,6 +24,7 @@ from ._core._whole import whole
 from ._debugging import Debugging
 from ._iterator import EpochIterator
 from ._loops import Loops
+from ._misuse import ARRAYS, GRAPH, PIPELINE
 from ._nodes import nodes_of
 from ._orders import draw_seed
 from ._records import Position, Seed
@@ -64,6 +65,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
 
     __slots__ = ()
 
+    @internal.guided("Pipeline", PIPELINE)
     def __init__(
         self,
         *,
@@ -110,6 +112,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         self.check()
 
     @classmethod
+    @internal.guided("Pipeline.from_dag", GRAPH)
     def from_dag(
         cls,
         *,
@@ -149,6 +152,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         )
 
     @classmethod
+    @internal.guided("Pipeline.from_arrays", ARRAYS)
     def from_arrays(
         cls,
         data: In,

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from ._misuse import SOURCE
 from ._orders import Ordered, draw_seed, held_order
 from ._records import Seed, held, values
 from ._source import Batch
@@ -45,6 +46,7 @@ class MemorySource(Ordered[Batch]):
     and for arguments of another kind.
     """
 
+    @internal.guided("MemorySource", SOURCE)
     def __init__(
         self,
         config: MemorySourceConfig | None = None,

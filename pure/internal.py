@@ -61,6 +61,7 @@ from ._mesh import alike as alike
 from ._mesh import by_compiler as by_compiler
 from ._mesh import entry as entry
 from ._mesh import is_spread as is_spread
+from ._misused import guided as guided
 from ._random._origin import ids_of as ids_of
 from ._static._call import on_device as on_device
 from ._static._installed import is_installed as is_installed
@@ -92,6 +93,7 @@ from ._text import valued as valued
 from ._variants import differences as differences
 from ._variants import over_variants as over_variants
 from ._variants import told_apart as told_apart
+from ._warning import warn as warn
 from .host._arrays import Saved as Saved
 from .host._arrays import key_kinds as key_kinds
 from .host._arrays import leaves_of as leaves_of

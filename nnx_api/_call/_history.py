@@ -6,9 +6,6 @@ is compiled. What the words are about is not known here.
 
 import dataclasses
 import datetime
-import sys
-import types
-import warnings
 from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -155,11 +152,10 @@ class History:
     def _warn(self, entry: str, often: Mapping[str, list[str]]) -> None:
         many = sum(event.entry == entry for event in self._events)
         told = "; ".join(f"{name}: {', '.join(values)}" for name, values in often.items())
-        warnings.warn_explicit(
+        internal.warn(
             f"pipeline.{entry} was compiled {many} times, {_PATIENCE} of them for one reason: "
             f"{told}. {_mend(next(iter(often)))} print(pipeline.compilations()) tells all of them.",
             RecompilationWarning,
-            *_outside(),
         )
 
 
@@ -207,14 +203,3 @@ def _mend(name: str) -> str:
     }
     known = (mend for word, mend in mends.items() if word in name)
     return next(known, "Set it once, or make a pipeline for each.")
-
-
-def _outside() -> tuple[str, int]:
-    """The file and the line of the user's own code that has called."""
-    frame: types.FrameType | None = sys._getframe()
-    while frame is not None and frame.f_back is not None:
-        name = str(frame.f_globals.get("__name__"))
-        if name.partition(".")[0] not in ("dagrax", "jaxtyping", "beartype"):
-            break
-        frame = frame.f_back
-    return ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)

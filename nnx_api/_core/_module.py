@@ -5,7 +5,6 @@ on; what the host knows of it is kept beside, and counts only for the very array
 for. Which calls a user has is not known here.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeAlias
 
@@ -166,12 +165,11 @@ class PipelineCore(Beside, nnx.Module, Generic[In, Out]):
     def _warn_of_a_copy(self) -> None:
         # JAX, not flax, has put this object together: no one will see its position move.
         if Kept.beside(self).is_copy:
-            warnings.warn(
+            internal.warn(
                 "The pipeline was passed through a transform of JAX's own, such as jax.jit, which "
                 "works on a copy: the position of the pipeline outside does not move, and each "
                 "call reads the same batch. Use flax's transform, nnx.jit(f)(pipeline), or return "
-                "the pipeline from the function.",
-                stacklevel=4,
+                "the pipeline from the function."
             )
 
     @classmethod

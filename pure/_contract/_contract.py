@@ -6,13 +6,13 @@ Nothing is judged here: what annotations mean stands in the files that come next
 import abc
 import inspect
 import types
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import typing_extensions as te
 
 from .._graph._stage import bare, is_per_record, signature_of
+from .._warning import warn
 from ._annotation import Annotation
 
 
@@ -83,10 +83,9 @@ def _resolved(annotated: Callable[..., object], name: str, hint: Annotation) -> 
     try:
         return te.get_type_hints(alone, globalns=inspect.unwrap(annotated).__globals__)[name]
     except Exception as error:
-        warnings.warn(
+        warn(
             f"The annotation of `{name}` in {annotated.__qualname__} cannot be read ({error}), so "
             "it is not checked; define or import what it names at the top level of its module, "
-            "outside `if TYPE_CHECKING`.",
-            stacklevel=2,
+            "outside `if TYPE_CHECKING`."
         )
         return Any

@@ -4,13 +4,12 @@ A mapped file is read where it lies if JAX can. Where it cannot, the copy is tol
 with what would save it (see `_mapped`): data that were to stay on disk are never copied silently.
 """
 
-import warnings
-
 import jax
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Shaped
 
+from .._warning import warn
 from ._mapped import ALIGNMENT, View, obstacle_of, view_of, whole_of
 from ._numbers import held_as
 
@@ -49,10 +48,9 @@ def _copied(array: np.ndarray) -> np.ndarray:
 
 
 def _tell(name: str, array: np.ndarray, how: str) -> None:
-    warnings.warn(
+    warn(
         f"Field {name} lies in a mapped file, but its {_told_size(array)} are copied {how}. "
-        "(To copy it without this warning, pass np.array(x).)",
-        stacklevel=2,
+        "(To copy it without this warning, pass np.array(x).)"
     )
 
 

@@ -5,6 +5,7 @@ Stages are not known here; a loop is given what to do with a batch.
 
 import dataclasses
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import equinox as eqx
@@ -15,6 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, PyTree, UInt32
 
 from .._channels_last import canonical
+from .._misused import guided
 from .._random._origin import Origin
 from ._apart import apart, settled
 from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_cursor, check_length
@@ -34,6 +36,15 @@ _MOST = 2**31 - 1  # as many records as 32 bits count with a sign
 _Places: TypeAlias = tuple[Words, Words | None, Words | None]  # places; turns, own epochs
 _Carry = TypeVar("_Carry")
 _Y = TypeVar("_Y")
+_SEEDED = "an order has the key: Stream(source, Shuffled(key), batch_size=…)"
+_MENDS = MappingProxyType(
+    {
+        **dict.fromkeys(("shuffle", "seed", "key", "rngs"), _SEEDED),
+        **dict.fromkeys(("drop_remainder", "drop_last"), 'write remainder="drop"'),
+        **dict.fromkeys(("stages", "transforms"), "stages are a graph: Pipeline.linear([…])"),
+        "data": "write Stream(ArraySource(data), batch_size=…)",
+    }
+)
 
 
 class Stream(eqx.Module, Generic[Batch]):
@@ -75,6 +86,7 @@ class Stream(eqx.Module, Generic[Batch]):
     record_ids: str | None = eqx.field(static=True)
     spread: Spread | None = eqx.field(static=True)
 
+    @guided("Stream", _MENDS)
     def __init__(
         self,
         source: AbstractSource[Batch] | AbstractHostSource[Batch],

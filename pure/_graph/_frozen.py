@@ -5,7 +5,6 @@ what a stage leaves behind in the global generators is seen here, not why.
 """
 
 import random
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
+
+from .._warning import warn
 
 
 @contextmanager
@@ -26,11 +27,10 @@ def told_of_frozen_draws(node: str, inputs: PyTree) -> Iterator[None]:
     drawn = [name for name, state in _generators().items() if state != before[name]]
     if drawn:
         names = " and ".join(f"`{name}`" for name in drawn)
-        warnings.warn(
+        warn(
             f"Node `{node}` draws from {names} while it is traced, so that its numbers are frozen: "
             "the compiled program has the same in every batch. Draw by jax.random from a key: "
-            "declare the keyword `record_keys`, one for each record, or `key`, one for each batch.",
-            stacklevel=2,
+            "declare the keyword `record_keys`, one for each record, or `key`, one for each batch."
         )
 
 

@@ -4,6 +4,7 @@ What is wrong with a graph is told when it is made, all at once. How it runs sta
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeAlias, TypeGuard, cast
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import numpy as np
 import typing_extensions as te
 from jaxtyping import PyTree
 
+from .._misused import guided
 from .._static._parts import Memo
 from .._text import listed, of_type
 from ._schedule import Schedule, check_mappings, graph_failures, raise_failures, warn_of_idle
@@ -26,6 +28,17 @@ In = te.TypeVar("In", default=PyTree)
 Out = te.TypeVar("Out", default=PyTree)
 Output: TypeAlias = Any  # a pytree of arrays, in containers of the stage's choice
 Dims: TypeAlias = Mapping[str, int | None] | Sequence[str]
+_STREAM = "a graph reads from a stream: Stream(source, order, batch_size=32)"
+_MENDS = MappingProxyType(
+    {
+        **dict.fromkeys(("source", "batch_size", "remainder", "order", "shuffle"), _STREAM),
+        **dict.fromkeys(("key", "seed", "rngs"), "a key goes to each call: step(…, key=key)"),
+        **dict.fromkeys(
+            ("edges", "sink"), "a graph is Pipeline.from_dag(nodes=…, edges=…, sink=…)"
+        ),
+        "stages": "a row of stages is Pipeline.linear([…])",
+    }
+)
 
 
 class Pipeline(eqx.Module, Generic[In, Out]):
@@ -54,6 +67,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
             )
 
     @classmethod
+    @guided("Pipeline.linear", _MENDS)
     def linear(
         cls, stages: Sequence[Stage] | Mapping[str, Stage | Sequence[Stage]], *, dims: Dims = ()
     ) -> "Pipeline[In, Out]":
@@ -76,6 +90,7 @@ class Pipeline(eqx.Module, Generic[In, Out]):
         return cls.from_dag(nodes=nodes, edges=dict(schedule.edges), sink=schedule.sink, dims=dims)
 
     @classmethod
+    @guided("Pipeline.from_dag", _MENDS)
     def from_dag(
         cls,
         *,

@@ -8,10 +8,10 @@ import graphlib
 import heapq
 import itertools
 import types
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .._text import listed, of_type, suggestion
+from .._warning import warn
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -201,15 +201,14 @@ def _cycles(edges: Mapping[str, Sequence[str]]) -> list[list[str]]:
 
 
 def warn_of_idle(schedule: Schedule) -> None:
-    """Warn of nodes that do not lead to the sink, at the line that calls the caller."""
+    """Warn of nodes that do not lead to the sink."""
     idle = [node for node in schedule.order if node not in schedule.executed]
     if idle:
         one = len(idle) == 1
-        warnings.warn(
+        warn(
             f"The node{'s' * (not one)} {listed(idle)} {'does' if one else 'do'} not lead to the "
             f"sink `{schedule.sink}`, and {'runs' if one else 'run'} for `outputs` alone. `edges` "
-            "maps each node to the nodes that it reads: are they the other way round?",
-            stacklevel=3,
+            "maps each node to the nodes that it reads: are they the other way round?"
         )
 
 

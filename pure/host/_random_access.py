@@ -5,7 +5,6 @@ not known here, nor which library it is, but for arrays, which `_columns` reads 
 """
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -17,6 +16,7 @@ from .._flow._fetched import buffers, reraise
 from .._flow._host_source import AbstractHostSource, Ids, checked_ids
 from .._flow._numbers import check_range, held_as
 from .._text import of_type, path_text
+from .._warning import warn
 from ._columns import AbstractColumn, columns_of
 from ._in_parts import checked_threads, in_parts
 from ._mends import is_records, mend_of_records
@@ -156,10 +156,9 @@ def _warn_of_groups(reader: object) -> None:
     options = getattr(reader, "writer_options_string", str)()
     size = re.search(r"\bgroup_size:(\d+)", str(options))
     if size and int(size[1]) > 1:
-        warnings.warn(
+        warn(
             f"The file of dataset was written with group_size:{size[1]}, so that each record that "
-            'is read costs as many; write it with "group_size:1".',
-            stacklevel=4,
+            'is read costs as many; write it with "group_size:1".'
         )
 
 

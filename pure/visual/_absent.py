@@ -3,10 +3,10 @@
 Who draws them, and which fonts there are to it, is not known here.
 """
 
-import warnings
 from collections.abc import Set
 
 from .._text import listed
+from .._warning import warn
 
 
 def tell(absent: Set[str]) -> None:
@@ -14,9 +14,8 @@ def tell(absent: Set[str]) -> None:
     if absent:
         some = sorted(absent)
         told = listed(some[:8]) + (f" and {len(some) - 8} more" if len(some) > 8 else "")
-        warnings.warn(
+        warn(
             f"No installed font has the letters {told}, which are drawn as boxes; install "
             "one that has them, such as Noto Sans (apt-get install fonts-noto-cjk for Chinese, "
-            "Japanese and Korean).",
-            stacklevel=3,
+            "Japanese and Korean)."
         )

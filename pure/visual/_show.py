@@ -313,12 +313,12 @@ def _heading(sheet: Figure, column: _Column, x: float, y: float) -> None:
 
 
 def _cell(sheet: Figure, column: _Column, row: int, x: float, y: float) -> None:
-    for panels in column.rows():
+    for beside in column.rows():
         left = x
-        for panel in panels:
+        for panel in beside:
             _panel(sheet, column, panel, row, left, y)
             left += column.across_of(panel) + _BETWEEN
-        y += max(map(column.height, panels))
+        y += max(map(column.height, beside))
 
 
 def _panel(sheet: Figure, column: _Column, panel: Panel, row: int, x: float, y: float) -> None:

@@ -98,6 +98,7 @@ def test_letters_that_no_font_has_are_told_once(tmp_path: Path) -> None:
         "install one that has them, such as Noto Sans (apt-get install fonts-noto-cjk for Chinese, "
         "Japanese and Korean)."
     ]
+    assert told[0].filename == __file__
 
 
 def kinds(**fields: np.ndarray) -> dict[str, str]:

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 ROOMS = (
     *(
         "_text",
+        "_misused",
+        "_warning",
         "_tables",
         "_node",
         "_mesh",

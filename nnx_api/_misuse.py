@@ -1,0 +1,59 @@
+"""How here is written what other libraries have a keyword for; told to who uses theirs.
+
+Each table is of one function. That a call does not fit is seen in `dagrax.pure`.
+"""
+
+from types import MappingProxyType
+
+_SEED = "write rngs=nnx.Rngs(0)"
+_DROP = 'write remainder="drop"'
+_STAGES = "write stages=[…]"
+_THREADS = (
+    "nothing is read by workers: records on disk are read ahead, "
+    "by HostSource(source=host.RandomAccessSource(dataset, threads=4)) in several threads"
+)
+_BATCHES = "batches are made by the pipeline: Pipeline(source=…, batch_size=32)"
+
+_SHARED = MappingProxyType(
+    {
+        **dict.fromkeys(("seed", "key", "rng", "random_state"), _SEED),
+        **dict.fromkeys(("num_workers", "workers", "prefetch", "worker_count"), _THREADS),
+    }
+)
+_OF_BATCHES = MappingProxyType(
+    {
+        **_SHARED,
+        **dict.fromkeys(("drop_remainder", "drop_last"), _DROP),
+        **dict.fromkeys(("data", "dataset"), "write source=MemorySource(data=…)"),
+        "shuffle": "the source shuffles: MemorySource(data=…, shuffle=True, rngs=nnx.Rngs(0))",
+        "order": "the source has the order: MemorySource(data=…, order=…)",
+    }
+)
+_OTHER_STAGES = ("transforms", "transform", "operations", "operators", "ops", "map")
+PIPELINE = MappingProxyType(
+    {
+        **_OF_BATCHES,
+        **dict.fromkeys(_OTHER_STAGES, _STAGES),
+        **dict.fromkeys(
+            ("nodes", "edges", "sink"), "a graph is Pipeline.from_dag(nodes=…, edges=…, sink=…)"
+        ),
+    }
+)
+GRAPH = MappingProxyType(
+    {**_OF_BATCHES, "stages": "a row of stages is Pipeline(source=…, stages=[…])"}
+)
+ARRAYS = MappingProxyType(
+    {
+        **_OF_BATCHES,
+        **dict.fromkeys(_OTHER_STAGES, _STAGES),
+        "source": "with a source it is Pipeline(source=…, stages=[…])",
+        "order": "write Pipeline(source=MemorySource(data=…, order=…))",
+    }
+)
+SOURCE = MappingProxyType(
+    {
+        **_SHARED,
+        **dict.fromkeys(("batch_size", "remainder", "drop_last", "drop_remainder"), _BATCHES),
+    }
+)
+HOSTED = MappingProxyType({**SOURCE, "data": "write source=…, or MemorySource(data=…) for arrays"})
