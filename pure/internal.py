@@ -64,6 +64,7 @@ from ._mesh import is_spread as is_spread
 from ._misused import guided as guided
 from ._random._origin import ids_of as ids_of
 from ._static._call import on_device as on_device
+from ._static._callbacks import note_callbacks as note_callbacks
 from ._static._installed import is_installed as is_installed
 from ._static._key import StaticKey as StaticKey
 from ._static._key import static_key as static_key

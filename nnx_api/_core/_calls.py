@@ -244,6 +244,9 @@ def run(
                 other.settle()
         else:
             result = program(values, *args)
+    except RuntimeError as error:
+        internal.note_callbacks(error, lambda: program.traced(values, *args))
+        raise
     finally:
         kept.owner = before
     if is_new or program.traced_at is not None:

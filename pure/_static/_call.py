@@ -14,6 +14,7 @@ import jax
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from ._callbacks import note_callbacks
 from ._parts import Arrays, Memo, Parts
 
 Lent: TypeAlias = Callable[[Sequence[Arrays], PyTree], PyTree]
@@ -70,6 +71,9 @@ def called(
     program.lent[me] = lent
     try:
         out: _Out = run(program, arrays, more)
+    except RuntimeError as error:
+        note_callbacks(error, lambda: jax.make_jaxpr(lent)(arrays, more))
+        raise
     finally:
         program.lent.pop(me, None)  # JAX keeps the program for as long as it may be called again
     if program.was_traced:

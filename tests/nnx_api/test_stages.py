@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from flax.errors import TraceContextError
+from jax.experimental import io_callback
 
 import dagrax.pure as dp
 from dagrax.nnx_api import Pipeline
@@ -277,3 +278,44 @@ def test_a_batch_size_that_a_stage_cannot_take_is_refused_and_the_old_one_kept()
     with pytest.raises(ValueError, match="cannot reshape"):
         pipeline.batch_size = 3
     assert pipeline.batch_size == 4
+
+
+def looked_up(x: np.ndarray) -> np.ndarray:
+    raise KeyError("no such word")
+
+
+def ask(batch: Any) -> Any:
+    x = batch["x"]
+    return {**batch, "x": jax.pure_callback(looked_up, jax.typeof(x), x)}
+
+
+def tell(batch: Any) -> Any:
+    jax.debug.callback(looked_up, batch["x"])
+    return batch
+
+
+def write(batch: Any) -> Any:
+    x = batch["x"]
+    return {**batch, "x": io_callback(looked_up, jax.typeof(x), x)}
+
+
+@pytest.mark.parametrize("stage", [ask, tell, write])
+def test_an_error_in_a_callback_names_the_node_that_calls(stage: Any) -> None:
+    nodes = {"half": lambda batch: batch, "words": [lambda batch: batch, stage]}
+    data = {"x": np.zeros(4, np.float32)}
+    pipeline = Pipeline.from_arrays(data, nodes, batch_size=2)
+    graph, stream, key = pipeline.pure()
+    calls: list[Callable[[], Any]] = [
+        pipeline.step,
+        lambda: next(iter(pipeline)),
+        lambda: pipeline.scan(lambda batch: batch["x"].sum()),
+        lambda: pipeline(data),
+        lambda: dp.step(graph, stream, stream.start(), key=key),
+    ]
+    note = (
+        f"It was raised in a callback to Python; such a call is made in `words/{stage.__name__}`."
+    )
+    for call in calls:
+        with pytest.raises(RuntimeError, match="no such word") as caught:
+            jax.block_until_ready(call())
+        assert note in caught.value.__notes__
