@@ -56,4 +56,31 @@ SOURCE = MappingProxyType(
         **dict.fromkeys(("batch_size", "remainder", "drop_last", "drop_remainder"), _BATCHES),
     }
 )
+_OWN_ORDER = (
+    "a view has the order of the whole; one of its own goes to "
+    "ArraySource(source=view.pure()[0], order=…)"
+)
+SPLIT = MappingProxyType(
+    {
+        **dict.fromkeys(("order", "shuffle"), _OWN_ORDER),
+        **dict.fromkeys(("seed", "rngs"), "write key=jax.random.key(0)"),
+    }
+)
+_JOINED = "write ArraySource(source=dp.{}([a.pure()[0], b.pure()[0]]))"
+# What is no attribute of a source.
+VERBS = MappingProxyType(
+    {
+        "take": "write source[:n]",
+        "skip": "write source[n:]",
+        **dict.fromkeys(("filter", "where"), "write source[mask], of a boolean for each record"),
+        "shard": "write Pipeline(source=…, shard=(index, count))",
+        "shuffle": "write MemorySource(data=…, shuffle=True, rngs=nnx.Rngs(0))",
+        **dict.fromkeys(("map", "apply"), "a stage does so: Pipeline(source=…, stages=[f])"),
+        "batch": "write Pipeline(source=…, batch_size=32)",
+        "repeat": "an epoch is one `for` over a pipeline, and the next `for` is the next epoch",
+        **dict.fromkeys(("concat", "concatenate"), _JOINED.format("Concat")),
+        "zip": _JOINED.format("Zip"),
+        "reorder": _OWN_ORDER,
+    }
+)
 HOSTED = MappingProxyType({**SOURCE, "data": "write source=…, or MemorySource(data=…) for arrays"})

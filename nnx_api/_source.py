@@ -5,7 +5,7 @@ Which records a view shows is decided in `dagrax.pure`. Where records are held i
 
 import abc
 from collections.abc import Sequence
-from typing import Any, Generic, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeGuard
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 import dagrax.pure as dp
 from dagrax.pure import internal
 
+from ._misuse import SPLIT, VERBS
 from ._records import held, values
 
 Batch = te.TypeVar("Batch", default=PyTree)
@@ -54,6 +55,15 @@ class Source(nnx.Module, Generic[Batch]):
             memo[id(self)] = copied
         return copied
 
+    if not TYPE_CHECKING:  # or a type checker would take any name
+
+        def __getattr__(self, name: str) -> object:
+            if name in VERBS:
+                kind = type(self).__name__
+                raise AttributeError(f"{kind} has no attribute `{name}`; {VERBS[name]}.")
+            return super().__getattribute__(name)  # in the words of Python
+
+    @internal.guided("split", SPLIT)
     def split(
         self,
         parts: float | int | Sequence[float | int] | np.ndarray,
