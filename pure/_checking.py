@@ -3,6 +3,8 @@
 In a program `certain` looks always, `checked` where it is asked for by `checking()`.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import equinox as eqx
@@ -14,7 +16,8 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Shaped
 
-from ._node import of_node
+from ._mesh import alike
+from ._node import mapped_axes, of_node
 
 
 def known(value: object) -> bool:
@@ -45,14 +48,51 @@ def checked(
     """Refuse what does not hold: outside a trace at once, and within `checking()` in what
     `jax.experimental.checkify` runs. It costs nothing in other programs.
 
-    `{name}` in the message is that of the `values`. **Errors:** ValueError, outside a trace.
+    `{name}` in the message is that of the `values`; of variants the first is named for which it
+    does not hold. **Errors:** ValueError, outside a trace.
     """
     arrays = {name: jnp.asarray(value) for name, value in values.items()}
     if _checking.value:
-        checkify.debug_check(jnp.all(holds), of_node(message), **arrays)
+        is_told = "variants" in arrays
+        fails, arrays = first_variant(~jnp.all(holds), arrays)
+        where = "" if is_told else in_variant(arrays)
+        checkify.debug_check(~fails, of_node(message, where), **arrays)
     elif known(holds) and not np.asarray(holds).all():
         texts = {name: str(np.asarray(array)) for name, array in arrays.items()}
         raise ValueError(of_node(message).format(**texts))
+
+
+def first_variant(
+    fails: Bool[Array, ""], found: Mapping[str, Shaped[Array, "..."]]
+) -> tuple[Bool[Array, ""], dict[str, Shaped[Array, "..."]]]:
+    """What the first of the variants has found, which it is, and how many have found something.
+
+    Where variants are none, or known already, what was found.
+    """
+    axes, found = mapped_axes(), dict(found)
+    if not axes or "variants" in found:
+        return fails, found
+    found["variants"] = fails.astype(jnp.uint32)
+    for level in reversed(range(len(axes))):
+        every, (flags, many) = jax.lax.all_gather((found, (fails, found["variants"])), axes[level])
+        index = alike(jnp.arange(flags.shape[0], dtype=jnp.uint32), flags)
+        first = jnp.min(index, where=flags, initial=flags.shape[0])
+        found = {word: _of(flags & (index == first), x) for word, x in every.items()}
+        found = {**found, "variants": many.sum(), f"variant{level}": first}
+        fails = flags.any()
+    return fails, found
+
+
+def in_variant(found: Iterable[str]) -> str:
+    """` in variant {variant0}`, to stand in a message into which what was found is written."""
+    levels = sorted(f"{{{word}}}" for word in found if re.fullmatch(r"variant\d+", word))
+    return f" in variant {', '.join(levels)}" if levels else ""
+
+
+def _of(first: Bool[Array, " n"], each: Shaped[Array, "n ..."]) -> Shaped[Array, "..."]:
+    # By a sum, which can be had of rows on several devices.
+    there = first.reshape(first.shape + (1,) * (each.ndim - 1))
+    return jnp.sum(jnp.where(there, each, jnp.zeros_like(each)), axis=0, dtype=each.dtype)
 
 
 def checking() -> AbstractContextManager[None]:

@@ -23,10 +23,10 @@ def in_node(name: str) -> Iterator[None]:
         _NODE.reset(token)
 
 
-def of_node(message: str) -> str:
+def of_node(message: str, where: str = "") -> str:
     """A message for run time, with the node that it is about before it, if there is one."""
     node = bare_of_braces(_NODE.get())
-    return f"node `{node}`: {message}" if node else message
+    return f"node `{node}`{where}: {message}" if node else message
 
 
 def bare_of_braces(text: str) -> str:
@@ -38,6 +38,16 @@ def bare_of_braces(text: str) -> str:
 def in_variants(axis: str) -> Iterator[None]:
     """What is traced meanwhile is mapped over variants, along a mapped axis of this name."""
     token = _VARIANTS.set((*_VARIANTS.get(), axis))
+    try:
+        yield
+    finally:
+        _VARIANTS.reset(token)
+
+
+@contextmanager
+def out_of_variants() -> Iterator[None]:
+    """What is traced meanwhile does not know over which axes it is mapped."""
+    token = _VARIANTS.set(())
     try:
         yield
     finally:

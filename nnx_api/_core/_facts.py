@@ -3,12 +3,14 @@
 What a summary says, and how it is shown, stands in `dagrax.pure`; nothing is set here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 import dagrax.pure as dp
@@ -20,6 +22,10 @@ from .._variants import each_variant
 from . import _calls
 from ._apart import apart
 from ._module import Modules, PipelineCore
+from ._refusal import is_key
+
+_MOST = 4  # numbers that are written out
+_LARGE = 2**16  # numbers that are not looked through
 
 
 def facts(
@@ -41,20 +47,49 @@ def facts(
 def _holdings(pipeline: PipelineCore[Any, Any], specs: Mapping[str, PyTree]) -> internal.Holdings:
     parts = Parts.of(pipeline)
     written = _written(pipeline, parts)
-    nodes = {name: _holding(node, written[name]) for name, node in pipeline.nodes.items()}
+    variants = jnp.shape(pipeline._seed.get_raw_value())
+    nodes = {name: _holding(node, written[name], variants) for name, node in pipeline.nodes.items()}
     data = [x.get_raw_value() for x in parts.leaves if isinstance(x, Records | Ordering)]
     kinds = Records, Ordering, nnx.Param
     carry = [x.get_raw_value() for x in parts.leaves if not isinstance(x, kinds)]
-    seeds = jnp.shape(pipeline._seed.get_raw_value())
-    return internal.Holdings(nodes, data, carry, seeds, pipeline._one_source()._named())
+    varies = ["seed"] * _differ(pipeline._seed.get_raw_value(), len(variants))
+    varies += ["order"] * any(pipeline._variants)
+    name = pipeline._one_source()._named()
+    return internal.Holdings(nodes, data, carry, variants, tuple(varies), name)
 
 
-def _holding(node: object, written: list[nnx.Variable[PyTree]]) -> internal.Holding:
-    own = Parts.of({"node": node}).leaves
+def _holding(
+    node: object, written: list[nnx.Variable[PyTree]], variants: tuple[int, ...]
+) -> internal.Holding:
+    parts = Parts.of({"node": node})
+    own = parts.leaves
     learned = {id(x): x.get_raw_value() for x in own if isinstance(x, nnx.Param)}
     state = [x for x in written if not isinstance(x, nnx.Param)]
     draws = ("rngs",) if any(isinstance(x, nnx.RngState) for x in state) else ()
-    return internal.Holding(learned, bool(state), draws)
+    return internal.Holding(learned, bool(state), draws, tuple(_varying(parts, variants)))
+
+
+def _varying(parts: Parts, variants: tuple[int, ...]) -> Iterator[str]:
+    """What differs between variants, with its numbers, where it is one number each."""
+    for path, leaf in zip(parts.paths, parts.leaves, strict=True):
+        whole = ".".join(map(str, path[1:]))
+        for name, x in internal.spelt_leaves(whole, leaf.get_raw_value()).items():
+            if jnp.shape(x)[: len(variants)] == variants and _differ(x, len(variants)):
+                is_told = jnp.shape(x) == variants and not is_key(x)
+                numbers = np.asarray(x).ravel().tolist() if is_told else []
+                few = [f"{number:.4g}" for number in numbers[:_MOST]]
+                said = f": {', '.join([*few, *['…'] * (len(numbers) > _MOST)])}" if few else ""
+                yield name + said
+
+
+def _differ(x: PyTree, levels: int) -> bool:
+    """Whether the variants of an array differ; of a large or a traced one none is known to."""
+    if not levels or isinstance(x, Tracer) or jnp.size(x) > _LARGE:
+        return False
+    if is_key(x):
+        x = jax.random.key_data(x)
+    rows = np.asarray(x).reshape(-1, *jnp.shape(x)[levels:])
+    return bool((rows != rows[:1]).any())
 
 
 def _written(

@@ -31,8 +31,8 @@ _Pipeline = PipelineCore[Any, Any]
 def debug(pipeline: _Pipeline, record: int | None, batch: PyTree) -> dp.Debugged:
     """The report of `dagrax.pure.debug`; of variants, those of all as one."""
     if pipeline._variants:
-        reports = [debug(one, record, batch) for one in alone(pipeline)]
-        return internal.debugged_together(reports)
+        debugged = _each(pipeline, lambda one: debug(one, record, batch))
+        return internal.debugged_together(debugged)
 
     def see(copy: _Pipeline, feed: internal.Feed | None) -> dp.Debugged:
         given = copy._graph(), copy._stream(), pipeline.cursor, copy._key()
@@ -54,7 +54,7 @@ def records(pipeline: _Pipeline, n: int, nodes: Sequence[str] | None) -> Records
     """The next `n` records, or as many as there are in the batches that hold them, at the source
     and behind each of the nodes; all that run, if none are named."""
     if pipeline._variants:
-        parts = [records(one, n, nodes) for one in alone(pipeline)]
+        parts = _each(pipeline, lambda one: records(one, n, nodes))
         own_order = pipeline._variants[0]
         named = {
             name if name == "source" and not own_order else f"{name} [{index}]": batch
@@ -111,6 +111,18 @@ def alone(pipeline: _Pipeline) -> list[_Pipeline]:
     found = unstacked(pipeline, own_order=own_order)
     for one in found:
         one._variants = tuple(others)
+    return found
+
+
+def _each(pipeline: _Pipeline, see: Callable[[_Pipeline], _Seen]) -> list[_Seen]:
+    """What is seen of each variant, in an error of which it is named."""
+    found = []
+    for index, one in enumerate(alone(pipeline)):
+        try:
+            found.append(see(one))
+        except Exception as error:
+            error.add_note(f"This happened in variant {index}.")
+            raise
     return found
 
 

@@ -5,17 +5,16 @@ time, whoever has made it. When it is somebody's fault stands in `_finite`.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
-from .._checking import checked
+from .._checking import checked, first_variant, in_variant
 from .._mesh import alike, looked_up
-from .._node import bare_of_braces, mapped_axes
+from .._node import bare_of_braces
 from .._random._origin import Origin
 from ._finite import Flags, Given, Numbers, made
 from ._reads import Reads
@@ -114,28 +113,8 @@ def _refuse(
 ) -> None:
     numbers = {**dict.fromkeys(_WORDS, np.uint32(0)), **told}
     words = {word: jnp.asarray(number, jnp.uint32) for word, number in numbers.items()}
-    fails, found = _first_variant(jnp.asarray(fails), {"value": worst, **words})
-    variant = ""
-    if levels := [f"{{{word}}}" for word in found if re.fullmatch(r"variant\d+", word)]:
-        variant = f" in variant {', '.join(sorted(levels))}"
-    checked(~fails, f"{name} is {{value}}{variant}{after}", **found)
-
-
-def _first_variant(
-    fails: Bool[Array, ""], found: Mapping[str, Word]
-) -> tuple[Bool[Array, ""], Mapping[str, Word]]:
-    """What the first of the variants has found, which it is, and how many have found something."""
-    axes = mapped_axes()
-    if axes:
-        found = {**found, "variants": fails.astype(jnp.uint32)}
-    for level in reversed(range(len(axes))):
-        every, (flags, many) = jax.lax.all_gather((found, (fails, found["variants"])), axes[level])
-        index = alike(jnp.arange(flags.shape[0], dtype=jnp.uint32), flags)
-        first = jnp.min(index, where=flags, initial=flags.shape[0])
-        found = {word: _of(flags & (index == first), x) for word, x in every.items()}
-        found = {**found, "variants": many.sum(), f"variant{level}": first}
-        fails = flags.any()
-    return fails, found
+    fails, found = first_variant(jnp.asarray(fails), {"value": worst, **words})
+    checked(~fails, f"{name} is {{value}}{in_variant(found)}{after}", **found)
 
 
 def _words(words: Sequence[Word]) -> dict[str, Word]:

@@ -32,12 +32,14 @@ from ._summary import Summary
 class Holding(NamedTuple):
     """What a node holds: learned arrays, by what tells them apart, and other ones.
 
-    `draws` is what it draws by that its signature does not tell.
+    `draws` is what it draws by that its signature does not tell, `varies` what of it differs
+    between variants.
     """
 
     learned: Mapping[int, PyTree]
     is_stateful: bool = False
     draws: tuple[str, ...] = ()
+    varies: tuple[str, ...] = ()
 
 
 class Holdings(NamedTuple):
@@ -50,6 +52,7 @@ class Holdings(NamedTuple):
     data: PyTree
     carry: PyTree
     variants: tuple[int, ...] = ()
+    varies: tuple[str, ...] = ()
     source: str | None = None
 
 
@@ -102,6 +105,7 @@ def _rows(
                 runs="sink" if name in runs else "on demand",
                 is_sink=name == schedule.sink,
                 chain=chains.get(name),
+                varies=own.varies,
             )
         )
     return rows
@@ -146,6 +150,7 @@ def _totals(
         device_bytes=device.memory,
         needed_bytes=needed,
         warning=too_much(needed, device),
+        varies=held.varies,
     )
 
 

@@ -114,6 +114,7 @@ def _columns(source: SummarySource, rows: Sequence[SummaryRow]) -> Iterator[_Col
 
 def _notes(row: SummaryRow) -> Iterator[str]:
     yield from (words for name, words in _DRAWS if name in row.draws)
+    yield from (f"varies in {x}" for x in row.varies)
     if row.stateful:
         yield "writes state"
     if row.shared_with:
@@ -153,6 +154,8 @@ def _below(source: SummarySource, totals: SummaryTotals) -> Iterator[str]:
     ]
     if totals.workspace_bytes is not None:
         memory.append(f"workspace {bytes_text(totals.workspace_bytes)}")
+    if totals.varies:
+        yield f"each variant has its own {' and '.join(totals.varies)}"
     yield f"memory: {', '.join(memory)}"
     step = []
     if totals.flops is not None:

@@ -25,6 +25,8 @@ class SummaryRow:
     - `draws`: by what it draws: `"key"`, once a batch; `"record_keys"`, once a record; `"rngs"`,
       streams of its own.
     - `runs`: `"sink"` where it runs for the sink, in every step; `"on demand"` for `outputs` alone.
+    - `varies`: what it holds that differs between variants, each with its numbers, where it is one
+      number a variant: `std: 0.1, 0.2, 0.3`.
     - `flops`, `bytes_touched`: what XLA says of it, compiled by itself. None where not asked for.
       The body of a loop counts once, and `sin`, `exp` and their like are no FLOPs.
     - `seconds`: the median time of it, run by itself on a batch. `share`: its part of the time of
@@ -44,6 +46,7 @@ class SummaryRow:
     runs: Literal["sink", "on demand"]
     is_sink: bool
     chain: str | None = None
+    varies: tuple[str, ...] = ()
     flops: float | None = None
     bytes_touched: float | None = None
     seconds: float | None = None
@@ -73,6 +76,8 @@ class SummaryTotals:
     """All of a pipeline together.
 
     - `records`: of an epoch; None for a data set that tells at its end. `batches`: of an epoch.
+    - `variants`: how many, for each level; `varies`: what differs between them beside what nodes
+      hold, `"seed"` or `"order"`.
     - `dropped`, `padded`: the records that an epoch leaves out, and the rows that it fills up; None
       for such a data set too.
     - `data_bytes`: of records and order; `parameter_bytes`, of `parameters` numbers; `carry_bytes`:
@@ -101,6 +106,7 @@ class SummaryTotals:
     device_bytes: int | None
     needed_bytes: int
     warning: str | None
+    varies: tuple[str, ...] = ()
     flops: float | None = None
     bytes_touched: float | None = None
     seconds: float | None = None

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import jax
 from jaxtyping import Array, Int32, PyTree
 
+from .._node import out_of_variants
+
 Function: TypeAlias = Callable[..., Any]
 Choose: TypeAlias = Callable[[Int32[Array, ""], Collection[Function], PyTree], Any]
 
@@ -31,22 +33,26 @@ def in_turn(function: Function) -> Function:
     """`function` without its first argument, which is how it chooses: `one_of`, or `all_of`, the
     same by computing all. The others are arrays; it closes over none."""
 
+    def chosen(*arguments: PyTree) -> PyTree:
+        with out_of_variants():  # whose axis has no name in here
+            return function(*arguments)
+
     @jax.custom_jvp
     def differentiable(*arguments: PyTree) -> PyTree:
         return one(*arguments)
 
     @differentiable.defjvp
     def derivative(primals: Collection[PyTree], tangents: Collection[PyTree]) -> PyTree:
-        return jax.jvp(functools.partial(function, all_of), primals, tangents)
+        return jax.jvp(functools.partial(chosen, all_of), primals, tangents)
 
     @jax.custom_batching.custom_vmap
     def one(*arguments: PyTree) -> PyTree:
-        return function(one_of, *arguments)
+        return chosen(one_of, *arguments)
 
     @one.def_vmap
     def many(size: int, batched: PyTree, *arguments: PyTree) -> PyTree:
         axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(batched))
-        at_once = jax.vmap(functools.partial(function, all_of), in_axes=axes, axis_size=size)
+        at_once = jax.vmap(functools.partial(chosen, all_of), in_axes=axes, axis_size=size)
         in_loop = functools.partial(_one_by_one, one, jax.tree.leaves(batched))
         result = (
             at_once(*arguments)

@@ -80,7 +80,10 @@ def longest_row(graph: Graph) -> int:
 def _source(summary: Summary) -> Box:
     totals = summary.totals
     records = "" if totals.records is None else f"{totals.records} records"
-    lines = (summary.source.name, records, summary.source.order, f"batches of {totals.batch_size}")
+    variants = f"{' x '.join(map(str, totals.variants))} variants" if totals.variants else ""
+    own = f"each its own {' and '.join(totals.varies)}" if totals.varies else ""
+    size = f"batches of {totals.batch_size}"
+    lines = (summary.source.name, records, summary.source.order, size, variants, own)
     return Box("source", "source", tuple(x for x in lines if x), is_node=False)
 
 
@@ -109,6 +112,7 @@ def _lines(row: SummaryRow, title: str, *, cost: bool) -> Iterator[str]:
         yield f"learns with {', '.join(row.shared_with)}"
     each = {"record_keys": "random for each record", "key": "random for each batch"}
     yield from (each.get(name, "random") for name in row.draws)
+    yield from (f"varies in {x}" for x in row.varies)
     if row.stateful:
         yield "writes state"
     if cost and row.flops is not None and row.bytes_touched is not None:

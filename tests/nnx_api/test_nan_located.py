@@ -13,6 +13,7 @@ from jax.experimental import checkify
 
 import dagrax.pure as dp
 from dagrax.nnx_api import HostSource, MemorySource, Pipeline
+from dagrax.nnx_api import operators as op
 from dagrax.pure import host
 
 Batch = dict[str, jax.Array]
@@ -391,3 +392,39 @@ def seed_of(batch: Batch) -> Batch:
 
 def descended_safely(carry: Batch, batch: Batch) -> tuple[Batch, jax.Array]:
     return descended(carry, batch)
+
+
+def test_a_check_of_an_operator_names_the_variant() -> None:
+    source = MemorySource(data={"image": np.zeros((4, 4, 4, 1), np.float32)})
+
+    def noisy(std: float) -> Pipeline[Any, Any]:
+        stages = [op.GaussianNoise(std)]
+        return Pipeline(source=source, stages=stages, batch_size=2, rngs=nnx.Rngs(0))
+
+    pipelines = Pipeline.variants([noisy(std) for std in (0.5, 0.25, 0.25)])
+    std = pipelines.nodes["gaussian_noise"].std
+    said = "gaussian_noise takes a std of at least 0, not"
+    for values, told in (
+        (
+            [0.5, 0.25, -1],
+            f"node `gaussian_noise` in variant 2: {said} -1.0.\n"
+            "  - `nodes['gaussian_noise'].std` is 0.5 in variant 0 and -1 in variant 2.",
+        ),
+        (
+            [-1, -1, -1],
+            f"node `gaussian_noise` in variant 0: {said} -1.0. It is so in each of the 3 variants.",
+        ),
+    ):
+        std[...] = jnp.float32(values)
+        calls: list[Callable[[Any], Any]] = [
+            lambda pipeline: pipeline.step(),
+            lambda pipeline: pipeline.scan(lambda batch: batch["image"].sum()),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError) as caught, pipelines.checked():
+                call(pipelines)
+            assert str(caught.value) == told
+    std[...] = jnp.float32([0.5, -1, 0.25])
+    with pytest.raises(ValueError, match=said) as caught:
+        pipelines.debug()
+    assert "This happened in variant 1." in caught.value.__notes__

@@ -290,7 +290,8 @@ def ask(batch: Any) -> Any:
 
 
 def tell(batch: Any) -> Any:
-    jax.debug.callback(looked_up, batch["x"])
+    fails: Any = looked_up
+    jax.debug.callback(fails, batch["x"])
     return batch
 
 
@@ -301,7 +302,7 @@ def write(batch: Any) -> Any:
 
 @pytest.mark.parametrize("stage", [ask, tell, write])
 def test_an_error_in_a_callback_names_the_node_that_calls(stage: Any) -> None:
-    nodes = {"half": lambda batch: batch, "words": [lambda batch: batch, stage]}
+    nodes: dict[str, Any] = {"half": lambda batch: batch, "words": [lambda batch: batch, stage]}
     data = {"x": np.zeros(4, np.float32)}
     pipeline = Pipeline.from_arrays(data, nodes, batch_size=2)
     graph, stream, key = pipeline.pure()

@@ -12,7 +12,7 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import ArraySource, HostSource, MemorySource, NoiseOperator, Pipeline
-from dagrax.pure import host
+from dagrax.pure import host, visual
 from tests.counting import counted
 
 DATA = {"id": np.arange(10, dtype=np.int32), "x": np.ones((10, 3), np.float32)}
@@ -60,8 +60,8 @@ class Count(nnx.Module):
 
 
 class Drop(nnx.Module):
-    def __init__(self, other: Count) -> None:
-        self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    def __init__(self, other: Count, seed: int = 0) -> None:
+        self.drop = nnx.Dropout(0.5, rngs=nnx.Rngs(seed))
         self.other = other
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +145,28 @@ def test_variants_are_counted_and_costed_together() -> None:
     assert (row.flops or 0.0) + (found.source.flops or 0.0) == pytest.approx(
         found.totals.flops, rel=0.1
     )
+
+
+def test_variants_are_told_by_what_differs() -> None:
+    def noisy(std: float, seed: int) -> Pipeline[Any, Any]:
+        stages = [NoiseOperator(std, field="x"), Count(), Drop(Count(), seed)]
+        return Pipeline(source=source, stages=stages, batch_size=5, rngs=nnx.Rngs(seed))
+
+    source = MemorySource(data=DATA)
+    found = Pipeline.variants([noisy(0.1 * place, place) for place in range(6)]).summary()
+    noise, count, drop = [row.varies for row in found.rows]
+    assert (noise, count, drop) == (("strength: 0, 0.1, 0.2, 0.3, …",), (), ("drop.rngs.key",))
+    assert found.totals.varies == ("seed",)
+    assert "\neach variant has its own seed\nmemory:" in str(found)
+    assert "varies in strength: 0, 0.1, 0.2, 0.3, …" in " ".join(str(found).split())
+    drawn = str(visual.draw(found))
+    assert "<br/>batches of 5<br/>6 variants<br/>each its own seed" in drawn
+    assert "<br/>varies in strength: 0, 0.1, 0.2, 0.3, …" in drawn
+    two = Pipeline.variants([noisy(0.5, 0), noisy(0.5, 0)])
+    two.nodes["count"].by[1] = 2
+    found = two.summary()
+    assert ([row.varies for row in found.rows], found.totals.varies) == ([(), ("by",), ()], ())
+    assert two.unstack()[0].summary().rows[1].varies == ()
 
 
 def test_a_source_is_named_as_its_user_wrote_it() -> None:
