@@ -176,8 +176,14 @@ def bare(stage: Stage) -> Stage:
 
 def signature_of(stage: Stage) -> inspect.Signature | None:
     """How a stage is called, or for `per_record` its function; None where that cannot be read."""
+    stage = _mapped(stage)
+    while isinstance(stage, functools.partial) and not (stage.args or stage.keywords):
+        stage = stage.func
+    held = inspect.getattr_static(type(stage), "__call__", None)
+    # Python takes the first argument for `self`, of what is bound to no object too.
+    is_unbound = isinstance(held, staticmethod | classmethod) or not hasattr(held, "__get__")
     try:
-        return inspect.signature(_mapped(stage))
+        return inspect.signature(stage.__call__ if is_unbound else stage)
     except (TypeError, ValueError):  # builtins have none
         return None
 

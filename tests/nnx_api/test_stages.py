@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import types
 from collections import deque
 from collections.abc import Callable
@@ -320,3 +321,26 @@ def test_an_error_in_a_callback_names_the_node_that_calls(stage: Any) -> None:
         with pytest.raises(RuntimeError, match="no such word") as caught:
             jax.block_until_ready(call())
         assert note in caught.value.__notes__
+
+
+class Twice:
+    def __call__(self, batch: Any) -> Any:
+        return {**batch, "x": batch["x"] * 2}
+
+
+def plus(batch: Any, by: float) -> Any:
+    return {**batch, "x": batch["x"] + by}
+
+
+@pytest.mark.parametrize(
+    "call", [Twice(), functools.partial(plus, by=0.0), staticmethod(same)], ids=type
+)
+def test_what_a_class_is_called_by_need_not_be_a_function(call: Any) -> None:
+    stage: Any = type("Stage", (), {"__call__": call})()
+    data = {"x": np.ones(4, np.float32)}
+    assert Pipeline.from_arrays(data, [stage], batch_size=2).step()["x"].shape == (2,)
+    assert dp.apply(dp.Pipeline.linear([stage]), data)["x"].shape == (4,)
+    told = "node `stage` is called with 1 input (the source), but its signature is (first, second)"
+    two: Any = type("Stage", (), {"__call__": staticmethod(lambda first, second: first)})()
+    with pytest.raises(ValueError, match=re.escape(told)):
+        dp.Pipeline.linear([two])
