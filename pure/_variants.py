@@ -99,15 +99,7 @@ def vmap_variants(
     different length.
     """
     signature = inspect.signature(fn)
-    names = [*signature.parameters][:1] if vary is None else list(vary)
-    known = list(signature.parameters)
-    unknown = [name for name in names if name not in known]
-    if isinstance(vary, str) or unknown:
-        raise TypeError(
-            f"vary is {vary!r}; expected names of parameters, which are "
-            f"{listed(signature.parameters)}."
-            + (f" Write vary=[{vary!r}]." if isinstance(vary, str) else near(unknown[0], known))
-        )
+    names = _stacks(list(signature.parameters), vary)
 
     @functools.wraps(fn)
     def mapped(*args: PyTree, **kwargs: PyTree) -> PyTree:
@@ -130,6 +122,18 @@ def vmap_variants(
         return puts_back[-1](*parts)
 
     return mapped
+
+
+def _stacks(known: list[str], vary: Sequence[str] | None) -> list[str]:
+    """The names of the parameters that are stacks. **Errors:** those of `vmap_variants`."""
+    names = known[:1] if vary is None else list(vary)
+    unknown = [name for name in names if name not in known]
+    if isinstance(vary, str) or unknown:
+        raise TypeError(
+            f"vary is {vary!r}; expected names of parameters, which are {listed(known)}."
+            + (f" Write vary=[{vary!r}]." if isinstance(vary, str) else near(unknown[0], known))
+        )
+    return names
 
 
 def over_variants(

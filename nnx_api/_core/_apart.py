@@ -15,7 +15,7 @@ from dagrax.pure import internal
 from .._call._parts import Changed, Parts, Values
 from .._variants import each_variant
 from . import _traced
-from ._fed import check_open, feed_of
+from ._fed import check_open, needed_feed
 from ._kept import Kept
 from ._module import Modules, PipelineCore
 
@@ -76,8 +76,7 @@ def _handed(
     kept = Kept.beside(pipeline)
     with kept.lock:
         check_open(kept)
-        feed = feed_of(pipeline, kept, parts)
-        assert feed is not None
+        feed = needed_feed(pipeline, kept, parts)
         at = stream.batching.settle(*pipeline.cursor.as_ints()).as_ints()
         try:
             chunk, index = feed.take(at)

@@ -51,6 +51,22 @@ def feed_of(
     return fed.feed
 
 
+def needed_feed(
+    pipeline: PipelineCore[Any, Any], kept: Kept, parts: Parts, *, where: int = 0
+) -> internal.Feed:
+    """What hands in the batches of a pipeline that was seen to be read on the host.
+
+    **Errors:** RuntimeError where another thread has replaced its source since.
+    """
+    feed = feed_of(pipeline, kept, parts, where=where)
+    if feed is None:
+        raise RuntimeError(
+            "The source of the pipeline was replaced, by one that is not read on the host, while "
+            "the pipeline was called; call it again."
+        )
+    return feed
+
+
 def close(kept: Kept) -> None:
     """End what reads ahead; the pipeline is then closed."""
     kept.is_closed = True

@@ -24,7 +24,7 @@ from .._call._programs import Program
 from . import _traced
 from ._calls import Owned, run, write
 from ._checked import check_trace
-from ._fed import check_open, feed_of, rest
+from ._fed import check_open, feed_of, needed_feed, rest
 from ._kept import Kept, Planned
 from ._module import Modules, PipelineCore, before_the_end
 from ._placing import come_home, on_mesh_of, settle
@@ -224,9 +224,7 @@ class _Way:
         batching.in_scan(self._start)
         self.count = self._steps(batching, self._start)
         self.place = batching.settle(epoch, offset).as_ints()
-        feed = feed_of(self._pipeline, self._kept, self._parts, where=1)
-        assert feed is not None
-        self.feed = feed
+        self.feed = needed_feed(self._pipeline, self._kept, self._parts, where=1)
 
 
 def so_many(length: int) -> Steps:

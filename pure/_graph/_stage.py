@@ -7,6 +7,7 @@ import difflib
 import functools
 import inspect
 import itertools
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -179,11 +180,13 @@ def signature_of(stage: Stage) -> inspect.Signature | None:
     stage = _mapped(stage)
     while isinstance(stage, functools.partial) and not (stage.args or stage.keywords):
         stage = stage.func
-    held = inspect.getattr_static(type(stage), "__call__", None)
+    held: object = inspect.getattr_static(type(stage), "__call__", None)
     # Python takes the first argument for `self`, of what is bound to no object too.
     is_unbound = isinstance(held, staticmethod | classmethod) or not hasattr(held, "__get__")
+    if is_unbound:
+        stage = operator.attrgetter("__call__")(stage)
     try:
-        return inspect.signature(stage.__call__ if is_unbound else stage)
+        return inspect.signature(stage)
     except (TypeError, ValueError):  # builtins have none
         return None
 

@@ -5,7 +5,7 @@ streams are not known here.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
@@ -66,22 +66,24 @@ def check_order(
         if many > 1:
             differ = bool((found[0] != found[1]).any())
     _check_shuffles(type(order).__name__, differ, shuffles)
-    once = "visits told apart" if _tells_apart(order, fitting[0]) else "each comes once"
-    numpy = [Seen("in NumPy and in JAX", "the same ids")] if order.reads_numpy else []
     return Report(
-        "check_order",
-        type(order).__name__,
-        (
-            Seen(
-                f"over {_records(fitting)}, epochs {joined(_EPOCHS)}",
-                f"{counted(positions, 'position')}, every id in range, {once}",
-            ),
-            Seen("positions alone, and backwards", "the same ids"),
-            Seen("traced again", "the same ids"),
-            *numpy,
-            Seen("another epoch", "another order" if differ else "the same order"),
-        ),
+        "check_order", type(order).__name__, tuple(_seen(order, fitting, positions, differ=differ))
     )
+
+
+def _seen(
+    order: AbstractOrder, sizes: Sequence[int], positions: int, *, differ: bool
+) -> Iterator[Seen]:
+    once = "visits told apart" if _tells_apart(order, sizes[0]) else "each comes once"
+    yield Seen(
+        f"over {_records(sizes)}, epochs {joined(_EPOCHS)}",
+        f"{counted(positions, 'position')}, every id in range, {once}",
+    )
+    yield Seen("positions alone, and backwards", "the same ids")
+    yield Seen("traced again", "the same ids")
+    if order.reads_numpy:
+        yield Seen("in NumPy and in JAX", "the same ids")
+    yield Seen("another epoch", "another order" if differ else "the same order")
 
 
 def _check_shuffles(name: str, differ: bool, shuffles: bool | None) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dagrax.nnx_api import Pipeline
+from dagrax.nnx_api import HostSource, Pipeline
+from dagrax.nnx_api._core import _fed
+from dagrax.pure import host
 from tests.nnx_zoo import (
     RotatedSource,
     Scale,
@@ -300,3 +302,15 @@ def test_a_loop_that_begins_where_no_full_batch_is_left_is_the_whole_next_epoch(
     pipeline.seek(offset=4)
     pipeline.batch_size = 7
     assert [xs(batch) for batch in pipeline] == [[0, 1, 2, 3, 4, 5, 6]]
+
+
+def test_a_source_that_another_thread_replaces_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = host.RandomAccessSource([{"x": np.ones(3, np.float32)}] * 8)
+    monkeypatch.setattr(_fed, "feed_of", lambda *_, **__: None)
+    with Pipeline(source=HostSource(source=given), batch_size=4) as pipeline:
+        with pytest.raises(RuntimeError) as caught:
+            pipeline.summary(measure=True)
+    assert str(caught.value) == (
+        "The source of the pipeline was replaced, by one that is not read on the host, while the "
+        "pipeline was called; call it again."
+    )
