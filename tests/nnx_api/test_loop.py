@@ -307,9 +307,9 @@ def test_a_loop_that_begins_where_no_full_batch_is_left_is_the_whole_next_epoch(
 def test_a_source_that_another_thread_replaces_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     given = host.RandomAccessSource([{"x": np.ones(3, np.float32)}] * 8)
     monkeypatch.setattr(_fed, "feed_of", lambda *_, **__: None)
-    with Pipeline(source=HostSource(source=given), batch_size=4) as pipeline:
-        with pytest.raises(RuntimeError) as caught:
-            pipeline.summary(measure=True)
+    pipeline = Pipeline(source=HostSource(source=given), batch_size=4)
+    with pipeline, pytest.raises(RuntimeError) as caught:
+        pipeline.summary(measure=True)
     assert str(caught.value) == (
         "The source of the pipeline was replaced, by one that is not read on the host, while the "
         "pipeline was called; call it again."
