@@ -55,8 +55,10 @@ def beside(leasts: Sequence[int], most: int) -> list[list[int]]:
 def _least(column: Column) -> int:
     if column.side == "right":
         return max(map(width, column.cells))
-    words = [word for cell in column.cells for word in _words(cell, column.fold)]
-    return min(_WORD, max(width(word.rstrip()) for word in words))
+    # Of a list each entry is left whole, of words as many as there is room for.
+    lists = column.fold != " "
+    parts = [x for cell in column.cells for x in (_words(cell, column.fold) if lists else [cell])]
+    return min(_WORD, max(width(part.rstrip()) for part in parts))
 
 
 def _shrunk(columns: Sequence[Column], leasts: Sequence[int], most: int) -> list[int]:

@@ -29,8 +29,7 @@ TABLE = """\
 node           reads   stage        output       bytes  notes
 source                 ArraySource  id: i32[5],   80 B
                                     x: f32[5,3]
-lambda (sink)  source  <lambda>     x: f32[5,2]   40 B  draws for each
-                                                        record
+lambda (sink)  source  <lambda>     x: f32[5,2]   40 B  draws for each record
 memory: data 160 B, parameters 0 B, carry 8 B, a batch 80 B"""
 
 
