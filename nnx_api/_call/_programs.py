@@ -8,7 +8,8 @@ A checked program also computes whether what its functions check at run time hol
 
 import time
 import weakref
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import jax
@@ -60,16 +61,27 @@ class Program:
 
         **Errors:** ValueError for what a checked program has found not to hold.
         """
-        result, changed, *found = self._compiled(self._handle, values, args)
-        if self._refuse is not None:
-            self._refuse(found[0], values)
+        if self._refuse is None:
+            result, changed = self._compiled(self._handle, values, args)
+            return result, changed
+        with _to_its_end():
+            result, changed, found = self._compiled(self._handle, values, args)
+        self._refuse(found, values)
         return result, changed
 
     def traced(self, values: Values, *args: PyTree) -> ClosedJaxpr:
         """The program as it was traced; the call that follows does not trace it again."""
         jitted: Any = self._compiled
-        program: ClosedJaxpr = jitted.trace(self._handle, values, args).jaxpr
+        with nullcontext() if self._refuse is None else _to_its_end():
+            program: ClosedJaxpr = jitted.trace(self._handle, values, args).jaxpr
         return program
+
+
+@contextmanager
+def _to_its_end() -> Iterator[None]:
+    """No NaN ends a checked program, which tells more of it than JAX does."""
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 class _Handle:

@@ -43,6 +43,11 @@ _MEND_STEP = (
     "modules=(model,) if it changes."
 )
 
+_LOCATED = (
+    "Which node or step makes it, and of which record, is told by `with pipeline.checked():` "
+    "around the call."
+)
+
 
 def batching(pipeline: PipelineCore[Any, Any]) -> internal.Batching:
     """The arithmetic of the pipeline's positions."""
@@ -246,6 +251,10 @@ def run(
             result = program(values, *args)
     except RuntimeError as error:
         internal.note_callbacks(error, lambda: program.traced(values, *args))
+        raise
+    except FloatingPointError as error:  # of jax_debug_nans, which sees into no loop
+        if not any("in node" in note for note in getattr(error, "__notes__", ())):
+            error.add_note(_LOCATED)
         raise
     finally:
         kept.owner = before

@@ -428,3 +428,25 @@ def test_a_check_of_an_operator_names_the_variant() -> None:
     with pytest.raises(ValueError, match=said) as caught:
         pipelines.debug()
     assert "This happened in variant 1." in caught.value.__notes__
+
+
+@pytest.mark.parametrize(
+    ("call", "noted"),
+    [
+        (lambda pipeline: pipeline.step(), "in node `log`"),
+        (
+            lambda pipeline: pipeline.scan(lambda batch: batch["x"].sum(), length=1),
+            "is told by `with pipeline.checked():` around the call.",
+        ),
+    ],
+)
+def test_where_jax_looks_for_nans_too_a_checked_pipeline_tells_more(
+    call: Callable[[Pipeline], Any], noted: str
+) -> None:
+    pipeline = of(WHOLE | {"x": WHOLE["x"] - 1}, log)
+    said = "node `log`: field `x` of record 0 in epoch 0 is nan; all that the node makes it of is"
+    with jax.debug_nans(True):
+        assert (told(lambda: call(pipeline.checked())) or "").startswith(said)
+        with pytest.raises(FloatingPointError) as caught:
+            call(pipeline)
+    assert noted in "".join(caught.value.__notes__)
