@@ -76,10 +76,10 @@ def _aligned(columns: Sequence[Column], widths: Sequence[int]) -> Iterator[str]:
         for column, most in zip(columns, widths, strict=True)
     ]
     widths = [max(width(line) for cell in cells for line in cell) for cells in folded]
+    sides: list[Side] = [column.side for column in columns]
     for row in zip(*folded, strict=True):
         for place in range(max(map(len, row))):
             parts = [cell[place] if place < len(cell) else "" for cell in row]
-            sides = [column.side for column in columns]
             yield "  ".join(map(_justified, parts, widths, sides)).rstrip()
 
 
