@@ -349,14 +349,21 @@ def test_check_and_describe_show_batches_with_the_axis_of_variants() -> None:
         "b": (3, 3, 2),
     }
     assert pipelines.describe() == (
-        "3 variants of 7 records in batches of 3, Turned, remainder 'carry': 3 batches an epoch\n"
-        "node      reads   stage        output                                       "
-        "bytes  parameters\n"
-        "source            ArraySource  bits: u32[3], id: u32[3], x: f32[3,2]         48 B\n"
-        "a         source  Mix          bits: u32[3,3], id: u32[3,3], x: f32[3,3,2]  144 B"
-        "           3\n"
-        "b (sink)  a       Mix          bits: u32[3,3], id: u32[3,3], x: f32[3,3,2]  144 B"
-        "           3\n"
+        "3 variants of 7 records in batches of 3, Turned, remainder 'carry': 3 batches\n"
+        "  an epoch\n"
+        "node      reads   stage         output                         bytes  parameters\n"
+        "source            TurnedSource  bits: u32[3], id: u32[3],       48 B\n"
+        "                                x: f32[3,2]\n"
+        "a         source  Mix           bits: u32[3,3], id: u32[3,3],  144 B           3\n"
+        "                                x: f32[3,3,2]\n"
+        "b (sink)  a       Mix           bits: u32[3,3], id: u32[3,3],  144 B           3\n"
+        "                                x: f32[3,3,2]\n"
+        "\n"
+        "node      notes\n"
+        "source\n"
+        "a         varies in gain: 0.5, -1.5, 3\n"
+        "b (sink)  varies in gain: 1, -3, 6\n"
+        "each variant has its own seed and order\n"
         "memory: data 112 B, parameters 24 B, carry 44 B, a batch 48 B"
     )
 
