@@ -21,23 +21,23 @@ from ._graph._pipeline import Pipeline as Pipeline
 from ._graph._pipeline import Dims as Dims
 from ._graph._evaluate import apply as apply
 from ._graph._evaluate import outputs as outputs
-from ._flow._source import AbstractSource as AbstractSource
-from ._flow._source import ArraySource as ArraySource
-from ._flow._windows import Windows as Windows
-from ._flow._views import Subset as Subset
-from ._flow._views import split as split
-from ._flow._views import where as where
-from ._flow._joined import Concat as Concat
-from ._flow._joined import Zip as Zip
-from ._flow._mixture import Mixture as Mixture
-from ._flow._order import AbstractOrder as AbstractOrder
-from ._flow._order import Sequential as Sequential
-from ._flow._order import Shuffled as Shuffled
-from ._flow._replacement import WithReplacement as WithReplacement
-from ._flow._replacement import Weighted as Weighted
-from ._flow._balanced import Balanced as Balanced
-from ._flow._windowed import Windowed as Windowed
-from ._flow._repeat import Repeat as Repeat
+from ._sources._source import AbstractSource as AbstractSource
+from ._sources._source import ArraySource as ArraySource
+from ._sources._windows import Windows as Windows
+from ._sources._views import Subset as Subset
+from ._sources._views import split as split
+from ._sources._views import where as where
+from ._sources._joined import Concat as Concat
+from ._sources._joined import Zip as Zip
+from ._sources._mixture import Mixture as Mixture
+from ._orders._order import AbstractOrder as AbstractOrder
+from ._orders._order import Sequential as Sequential
+from ._orders._order import Shuffled as Shuffled
+from ._orders._replacement import WithReplacement as WithReplacement
+from ._orders._replacement import Weighted as Weighted
+from ._orders._balanced import Balanced as Balanced
+from ._orders._windowed import Windowed as Windowed
+from ._orders._repeat import Repeat as Repeat
 from ._flow._batching import Cursor as Cursor
 from ._flow._batching import Pad as Pad
 from ._flow._batching import Remainder as Remainder
@@ -73,10 +73,10 @@ if _TYPE_CHECKING:
     from . import ops as ops
     from . import testing as testing
     from . import visual as visual
-    from ._flow._fitted import fit as fit
+    from ._sources._fitted import fit as fit
 
     __version__: str
 else:  # or a type checker would take any name
     __getattr__, __dir__, __all__ = _late(
-        __name__, host="", ops="", testing="", visual="", fit="._flow._fitted"
+        __name__, host="", ops="", testing="", visual="", fit="._sources._fitted"
     )

@@ -17,7 +17,6 @@ from jaxtyping import Int, PRNGKeyArray, PyTree
 
 from ._checking import in_a_trace
 from ._flow._batching import Cursor, check_cursor
-from ._flow._fields import fields
 from ._flow._stream import Stream
 from ._graph._evaluate import again, check_no_draws, numbered, run_node
 from ._graph._finite import made
@@ -26,11 +25,12 @@ from ._graph._reads import reads
 from ._graph._stage import type_name
 from ._random._keys import check_key
 from ._random._origin import Origin, ids_of, number
+from ._sources._fields import fields
 from ._tables import html_table, text_table
 from ._text import node_text, path_text, spec_text
 
 if TYPE_CHECKING:  # which is imported when it is used
-    from .host._feed import Feed
+    from .host._ahead._feed import Feed
 else:
     Feed: TypeAlias = object
 
@@ -203,7 +203,7 @@ def debugged(
             "A batch is looked at inside a trace (jit, scan, vmap), where there are no values; do "
             "it outside."
         )
-    from .host._look import place_of, read_at
+    from .host._ahead._look import place_of, read_at
 
     place, row = stream.batching.settle(*cursor.as_ints()).as_ints(), None
     if record is not None:

@@ -15,13 +15,13 @@ import numpy as np
 from jaxtyping import Array, Int64, PRNGKeyArray, PyTree
 
 from ._flow._fed import on_the_host_alone
-from ._flow._hosted import Hosted, is_hosted
-from ._flow._source import AbstractSource
 from ._flow._stream import Stream
 from ._graph._pipeline import Pipeline
 from ._graph._stage import type_name
 from ._graph._told import graph_text
 from ._mesh import whole
+from ._sources._hosted import Hosted, is_hosted
+from ._sources._source import AbstractSource
 from ._text import spec_text
 
 _RECORDS, _NUMBERS = 64, 256  # of a source, and of each field of a record

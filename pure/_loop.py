@@ -15,8 +15,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, PRNGKeyArray, PyTree, UInt32
 
+from ._apart import apart
 from ._contract._mistyped import mistyped_field
-from ._flow._apart import apart
 from ._flow._batching import Batching, Cursor, check_cursor, check_length
 from ._flow._carry import check_carry
 from ._flow._spread import Spread

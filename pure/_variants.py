@@ -17,9 +17,9 @@ from jaxtyping import Array, Int, PyTree
 
 from ._checking import is_checking
 from ._flow._batching import Cursor
-from ._flow._source import AbstractSource
 from ._mesh import alike, entry
 from ._node import in_variants, mapped_axes
+from ._sources._source import AbstractSource
 from ._text import listed, near, of_type, spec_text
 
 _Tree = TypeVar("_Tree")

@@ -5,6 +5,7 @@ What a user needs stands in `dagrax.pure`.
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from ._apart import apart as apart
 from ._checking import checking as checking
 from ._checking import in_a_trace as in_a_trace
 from ._checking import is_checking as is_checking
@@ -18,9 +19,7 @@ from ._fingerprint import combined as combined
 from ._fingerprint import graph_digest as graph_digest
 from ._fingerprint import graph_told as graph_told
 from ._fingerprint import source_digest as source_digest
-from ._flow._apart import apart as apart
 from ._flow._batching import Batching as Batching
-from ._flow._batching import check_known as check_known
 from ._flow._batching import check_length as check_length
 from ._flow._carry import check_carry as check_carry
 from ._flow._fed import Fed as Fed
@@ -28,15 +27,6 @@ from ._flow._fed import at as at
 from ._flow._fed import handed as handed
 from ._flow._fed import looped as looped
 from ._flow._fed import place_words as place_words
-from ._flow._host_source import UNKNOWN as UNKNOWN
-from ._flow._host_source import Ended as Ended
-from ._flow._host_source import mend_to_host_source as mend_to_host_source
-from ._flow._hosted import Handle as Handle
-from ._flow._hosted import given_source as given_source
-from ._flow._hosted import is_hosted as is_hosted
-from ._flow._listed import stacked_records as stacked_records
-from ._flow._order import positions_of as positions_of
-from ._flow._places import AbstractPlaces as AbstractPlaces
 from ._flow._shard import Shard as Shard
 from ._flow._spread import BatchAxis as BatchAxis
 from ._flow._spread import Spread as Spread
@@ -62,7 +52,17 @@ from ._mesh import by_compiler as by_compiler
 from ._mesh import entry as entry
 from ._mesh import is_spread as is_spread
 from ._misused import guided as guided
+from ._orders._order import positions_of as positions_of
 from ._random._origin import ids_of as ids_of
+from ._sources._host_source import Ended as Ended
+from ._sources._host_source import mend_to_host_source as mend_to_host_source
+from ._sources._hosted import Handle as Handle
+from ._sources._hosted import given_source as given_source
+from ._sources._hosted import is_hosted as is_hosted
+from ._sources._listed import stacked_records as stacked_records
+from ._sources._places import AbstractPlaces as AbstractPlaces
+from ._sources._unknown import UNKNOWN as UNKNOWN
+from ._sources._unknown import check_known as check_known
 from ._static._call import on_device as on_device
 from ._static._callbacks import note_callbacks as note_callbacks
 from ._static._installed import is_installed as is_installed
@@ -95,21 +95,21 @@ from ._variants import differences as differences
 from ._variants import over_variants as over_variants
 from ._variants import told_apart as told_apart
 from ._warning import warn as warn
-from .host._arrays import Saved as Saved
-from .host._arrays import key_kinds as key_kinds
-from .host._arrays import leaves_of as leaves_of
-from .host._arrays import named as named
-from .host._arrays import refilled as refilled
+from .host._ahead._feed import Feed as Feed
+from .host._ahead._feed import Some as Some
+from .host._ahead._look import joined_rows as joined_rows
+from .host._ahead._look import read_at as read_at
 from .host._engines import engine as engine
-from .host._feed import Feed as Feed
-from .host._feed import Some as Some
-from .host._look import joined_rows as joined_rows
-from .host._look import read_at as read_at
 from .host._loops import joined as joined
-from .host._resumable import Whole as Whole
-from .host._resumable import check_holder as check_holder
-from .host._resumable import fill as fill
-from .host._resumable import policy as policy
+from .host._saved._arrays import Saved as Saved
+from .host._saved._arrays import key_kinds as key_kinds
+from .host._saved._arrays import leaves_of as leaves_of
+from .host._saved._arrays import named as named
+from .host._saved._arrays import refilled as refilled
+from .host._saved._resumable import Whole as Whole
+from .host._saved._resumable import check_holder as check_holder
+from .host._saved._resumable import fill as fill
+from .host._saved._resumable import policy as policy
 
 if _TYPE_CHECKING:
     from .visual._draw import check_drawing as check_drawing

@@ -14,12 +14,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Shaped, UInt32
 
+from .._sources._unknown import UNKNOWN, check_known
 from .._text import of_type, valued
 
 _MOST = 2**31 - 1  # rows of a batch
 LAST = 2**32 - 1
-# As many records as a data set has that does not say: many batch sizes divide it.
-UNKNOWN = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 _Place: TypeAlias = UInt32[Array, ""]
 _Places: TypeAlias = UInt32[Array, " batches"]
 Integer: TypeAlias = int | np.uint32 | np.uint64 | Shaped[np.ndarray, ""] | Shaped[Array, ""]
@@ -47,15 +46,6 @@ class Cursor(NamedTuple):
     def __repr__(self) -> str:
         epoch, offset = (int(x) if isinstance(x, np.integer) else x for x in self)
         return f"Cursor(epoch={epoch!r}, offset={offset!r})"
-
-
-def check_known(records: int, what: str) -> None:
-    """Refuse to count the records of a data set that does not say. **Errors:** TypeError."""
-    if records == UNKNOWN:
-        raise TypeError(
-            f"How many {what} there are is not known: the source is iterated over, and does not "
-            "say how many records it has until it has ended once."
-        )
 
 
 @dataclasses.dataclass(frozen=True)

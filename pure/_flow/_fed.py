@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
+from .._apart import apart, settled
 from .._channels_last import canonical
 from .._mesh import stacked
+from .._namespace import Batch, Epoch, Flags, plain
+from .._orders._order import AbstractOrder
 from .._random._origin import Numbers, Origin
-from ._apart import apart, settled
+from .._sources._gather import as_gathered
+from .._sources._source import AbstractSource
 from ._batching import Cursor, Pad
 from ._carry import check_carry
-from ._gather import as_gathered
-from ._namespace import Batch, Epoch, Flags, plain
-from ._order import AbstractOrder
-from ._source import AbstractSource
 from ._stream import Stream
 
 Count = Int[Array, ""]

@@ -15,20 +15,20 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, PyTree, UInt32
 
+from .._apart import apart, settled
 from .._channels_last import canonical
 from .._misused import guided
+from .._namespace import Batch as Batched
+from .._namespace import Epoch, Flags, Words, namespace, plain
+from .._orders._order import AbstractOrder, Sequential, checked_ids, positions_of
 from .._random._origin import Origin
-from ._apart import apart, settled
+from .._sources._host_source import AbstractHostSource
+from .._sources._hosted import given_source, is_hosted
+from .._sources._source import AbstractSource, Batch
 from ._batching import Batching, Cursor, Pad, Remainder, check_count, check_cursor, check_length
 from ._carry import check_carry
-from ._host_source import AbstractHostSource
-from ._hosted import given_source, is_hosted
 from ._marks import Mark, check_marks, kept, marked
-from ._namespace import Batch as Batched
-from ._namespace import Epoch, Flags, Words, namespace, plain
-from ._order import AbstractOrder, Sequential, checked_ids, positions_of
 from ._shard import Shard, checked_shard, part_of
-from ._source import AbstractSource, Batch
 from ._spread import BatchAxis, Spread, check_divides, spread_of
 from ._table import by_table, is_worth_a_table
 

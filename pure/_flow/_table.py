@@ -10,10 +10,10 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from .._namespace import Flags, Words
 from .._random._origin import Origin
 from ._batching import Batching, Cursor
 from ._carry import check_carry
-from ._namespace import Flags, Words
 
 _MOST = 2**21  # records of a scan: above, places would take memory that may be missed
 _Carry = TypeVar("_Carry")

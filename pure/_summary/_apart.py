@@ -14,12 +14,12 @@ from jaxtyping import Array, PyTree
 
 from .._flow._batching import Cursor
 from .._flow._fed import Fed, at, handed, on_the_host, origins, place_words
-from .._flow._hosted import Hosted
 from .._flow._stream import Stream
 from .._graph._evaluate import call
 from .._graph._pipeline import Pipeline
 from .._loop import through
 from .._random._origin import Origin
+from .._sources._hosted import Hosted
 from .._static._call import on_device
 from ._cost import Apart, Run, check_untraced
 

@@ -10,13 +10,13 @@ import jax
 from jaxtyping import PyTree
 
 from .._flow._batching import Pad
-from .._flow._host_source import UNKNOWN
-from .._flow._hosted import Hosted
-from .._flow._source import AbstractSource
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._graph._schedule import Schedule
 from .._graph._stage import random_arguments, type_name
+from .._sources._hosted import Hosted
+from .._sources._source import AbstractSource
+from .._sources._unknown import UNKNOWN
 from .._text import Specs
 from ._memory import (
     bytes_held,

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # isort: off
 from .._late import late as _late
-from .._flow._host_source import AbstractHostSource as AbstractHostSource
-from .._flow._fetched import at_record as at_record
-from ._disk import DiskSource as DiskSource
-from ._random_access import RandomAccessSource as RandomAccessSource
-from ._arrow import ArrowSource as ArrowSource
-from ._iterable import IterableSource as IterableSource
-from .._flow._mixture import Mixture as Mixture
+from .._sources._host_source import AbstractHostSource as AbstractHostSource
+from .._sources._fetched import at_record as at_record
+from ._sources._disk import DiskSource as DiskSource
+from ._sources._random_access import RandomAccessSource as RandomAccessSource
+from ._sources._arrow import ArrowSource as ArrowSource
+from ._sources._iterable import IterableSource as IterableSource
+from .._sources._mixture import Mixture as Mixture
 from ._loops import scan as scan
 from ._loops import epoch as epoch
-from ._checkpoints import Checkpoints as Checkpoints
-from ._resumable import Place as Place
+from ._saved._checkpoints import Checkpoints as Checkpoints
+from ._saved._resumable import Place as Place
 
 if not _TYPE_CHECKING:  # or a type checker would take any name
     __getattr__, __dir__, __all__ = _late(__name__)

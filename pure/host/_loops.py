@@ -16,15 +16,15 @@ from jaxtyping import Array, PRNGKeyArray
 from .._flow._batching import Cursor, check_length, counted
 from .._flow._carry import check_carry
 from .._flow._fed import Fed, at, handed, looped
-from .._flow._host_source import Ended
 from .._flow._stream import Stream
 from .._graph._pipeline import Pipeline
 from .._loop import check_callable, check_given, step_function, through
 from .._random._origin import Numbers, Origin
+from .._sources._host_source import Ended
 from .._static._call import called
 from .._static._parts import Arrays, parts_of
 from .._text import of_type
-from ._feed import Feed, Some
+from ._ahead._feed import Feed, Some
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Int
 from .._flow._batching import Batching, Cursor, Pad, Remainder
 from .._flow._fed import on_the_host, origins
 from .._flow._marks import Mark, check_marks
-from .._flow._namespace import plain
 from .._flow._shard import part_of
 from .._flow._stream import Stream
+from .._namespace import plain
 from ._order import Visits, judge_visits
 from ._read import read, records
 from ._report import Report, Seen, check_stream, counted, fail, stream_name

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, PyTree
 
-from .._flow._namespace import Batch, Epoch, plain
-from .._flow._order import AbstractOrder, checked_ids, positions_of
+from .._namespace import Batch, Epoch, plain
+from .._orders._order import AbstractOrder, checked_ids, positions_of
 from .._text import of_type, valued
 from ._report import Report, Seen, counted, fail, joined
 

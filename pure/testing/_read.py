@@ -16,7 +16,7 @@ from .._flow._batching import Cursor
 from .._flow._fed import at, handed
 from .._flow._stream import Stream
 from .._random._origin import Flags, Numbers, Origin
-from ..host._feed import Feed
+from ..host._ahead._feed import Feed
 from ._compared import is_key
 
 

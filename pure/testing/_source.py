@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int64, PyTree
 
-from .._flow._fetched import asked, reraise
-from .._flow._host_source import UNKNOWN, AbstractHostSource, Ended, check_host_source
-from .._flow._hosted import Hosted, is_hosted
-from .._flow._numbers import held_as
-from .._flow._source import AbstractSource
-from .._flow._source import check_source as check_kind
+from .._sources._fetched import asked, reraise
+from .._sources._host_source import AbstractHostSource, Ended, check_host_source
+from .._sources._hosted import Hosted, is_hosted
+from .._sources._numbers import held_as
+from .._sources._source import AbstractSource
+from .._sources._source import check_source as check_kind
+from .._sources._unknown import UNKNOWN
 from .._text import path_text, spec_text
 from ._compared import difference, numbers
 from ._report import Report, Seen, counted, fail

@@ -23,8 +23,8 @@ from flax import nnx
 import dagrax.pure as dp
 from dagrax.nnx_api import MemorySource, Pipeline
 from dagrax.pure import host
-from dagrax.pure.host._claim import Claim
-from dagrax.pure.host._digests import content
+from dagrax.pure.host._saved._claim import Claim
+from dagrax.pure.host._saved._digests import content
 from tests.plainly import FOUR_DEVICES, ROOT
 
 pytest.importorskip("orbax.checkpoint", reason="orbax-checkpoint is not installed")
@@ -628,7 +628,7 @@ SPREAD = """
 import numpy as np
 import jax
 from jax.sharding import NamedSharding, PartitionSpec as P
-from dagrax.pure.host._digests import content
+from dagrax.pure.host._saved._digests import content
 x = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
 for kind in ("Explicit", "Auto"):
     kinds = (getattr(jax.sharding.AxisType, kind),) * 2

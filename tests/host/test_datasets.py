@@ -11,8 +11,8 @@ import pytest
 
 from dagrax.nnx_api import HostSource, Pipeline
 from dagrax.pure import host
-from dagrax.pure._flow._fetched import fetched
-from dagrax.pure._flow._host_source import checked_ids, mend_to_host_source
+from dagrax.pure._sources._fetched import fetched
+from dagrax.pure._sources._host_source import checked_ids, mend_to_host_source
 
 
 class Records:

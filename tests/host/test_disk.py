@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dagrax.pure import host
-from dagrax.pure.host import _side_by_side
+from dagrax.pure.host._sources import _side_by_side
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (530, 6, 5, 3), np.uint8)

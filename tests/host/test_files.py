@@ -14,7 +14,7 @@ from flax import nnx
 
 from dagrax.nnx_api import Pipeline
 from dagrax.pure import host
-from dagrax.pure.host import _disk
+from dagrax.pure.host._sources import _disk
 
 IDS = np.array([2, 0])
 

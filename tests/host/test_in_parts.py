@@ -11,7 +11,7 @@ import pytest
 
 import dagrax.pure as dp
 from dagrax.pure import host
-from dagrax.pure.host import _in_parts
+from dagrax.pure.host._sources import _in_parts
 
 DATA = np.arange(2000, dtype=np.int32).repeat(6).reshape(2000, 6)
 KEY = jax.random.key(0)

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 import dagrax.pure as dp
 from dagrax.pure import host
-from dagrax.pure.host import _feed
+from dagrax.pure.host._ahead import _feed
 
 KEY = jax.random.key(0)
 DATA = {

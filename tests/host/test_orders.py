@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 import dagrax.pure as dp
 from dagrax.pure._flow._fed import on_the_host, origins
-from dagrax.pure._flow._namespace import Batch, plain
+from dagrax.pure._namespace import Batch, plain
 
 KEY = jax.random.key(7)
 SIZE = 1003

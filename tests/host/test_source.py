@@ -14,8 +14,8 @@ from flax import nnx
 
 from dagrax.nnx_api import HostSource, Pipeline
 from dagrax.pure import host
-from dagrax.pure._flow._fetched import at_record, buffers, fetched
-from dagrax.pure._flow._host_source import check_host_source, spec_of
+from dagrax.pure._sources._fetched import at_record, buffers, fetched
+from dagrax.pure._sources._host_source import check_host_source, spec_of
 
 
 class Squares(host.AbstractHostSource):

@@ -18,7 +18,7 @@ from flax import nnx
 from dagrax.nnx_api import Compilations, HostSource, Pipeline, RecompilationWarning
 from dagrax.nnx_api._call._history import History, Said
 from dagrax.pure import host
-from dagrax.pure.host import _feed
+from dagrax.pure.host._ahead import _feed
 from tests.counting import unlike_any
 from tests.nnx_zoo import linear
 from tests.zoo import Batch

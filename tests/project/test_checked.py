@@ -9,7 +9,7 @@ import pytest
 from beartype.roar import BeartypeCallHintParamViolation
 from jaxtyping import Array, Float
 
-from dagrax.pure._flow._permutation import Grid, permuted, rounds
+from dagrax.pure._orders._permutation import Grid, permuted, rounds
 from tests.checked import checked
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dagrax.pure as dp
-from dagrax.pure._flow._apart import apart, settled
+from dagrax.pure._apart import apart, settled
 from tests.platforms import on_a_cpu
 
 OPTIMIZED = True

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import dagrax.pure as dp
-from dagrax.pure._flow._source import check_part, check_source
+from dagrax.pure._sources._source import check_part, check_source
 from tests.plainly import FOUR_DEVICES, told
 
 X = np.arange(4, dtype=np.int32)

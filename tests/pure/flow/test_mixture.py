@@ -13,11 +13,11 @@ from flax import nnx
 
 import dagrax.pure as dp
 from dagrax.nnx_api import ArraySource, Pipeline, Records
-from dagrax.pure._flow._evenly import had_before
-from dagrax.pure._flow._mixed import Stretch, _word, wide_of
-from dagrax.pure._flow._permutation import Grid, hashed, keys_of_each, permuted
-from dagrax.pure._flow._proportions import counts_of
-from dagrax.pure._flow._wide import Wide
+from dagrax.pure._orders._evenly import had_before
+from dagrax.pure._orders._mixed import Stretch, _word, wide_of
+from dagrax.pure._orders._permutation import Grid, hashed, keys_of_each, permuted
+from dagrax.pure._orders._proportions import counts_of
+from dagrax.pure._orders._wide import Wide
 from tests import reference
 from tests.zoo import Noise, assert_same, records
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import dagrax.pure as dp
-from dagrax.pure._flow import _permutation
-from dagrax.pure._flow._alias import Alias, alias
+from dagrax.pure._orders import _permutation
+from dagrax.pure._orders._alias import Alias, alias
 
 KEY = jax.random.key(3)
 Ids = NDArray[np.int64]

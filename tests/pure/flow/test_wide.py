@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagrax.pure._flow import _wide
-from dagrax.pure._flow._wide import Wide
+from dagrax.pure._orders import _wide
+from dagrax.pure._orders._wide import Wide
 
 MODULUS = 2**64
 EDGES = [0, 1, 2, 3, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1]
