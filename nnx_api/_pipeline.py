@@ -18,6 +18,7 @@ from dagrax.pure import host, internal
 from ._closing import Closing
 from ._core import _calls
 from ._core._checkpoint import GUARD, checkpoint, judge
+from ._core._kept import Kept
 from ._core._module import In, Modules, Out, PipelineCore, Stage
 from ._core._placing import move_in
 from ._core._whole import whole
@@ -107,7 +108,9 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         self._is_seeded = rngs is not None
         self._is_checked = False
         self._seed = Seed(jax.random.key(0) if rngs is None else draw_seed(rngs, "pipeline"))
-        self._position = Position(self._placed(dp.Cursor(0, 0), wide=is_wide))
+        start = dp.Cursor(0, 0)
+        self._position = Position(self._placed(start, wide=is_wide))
+        Kept.beside(self).place = self._position.get_raw_value(), start
         move_in(self, mesh, batch_axis)
         self.check()
 

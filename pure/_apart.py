@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, PyTree, UInt32
 
 from ._namespace import Batch, Epoch, Words
@@ -84,6 +85,7 @@ def _derivative(
     return _finished(*primals), list(tangents[0])
 
 
+@custom_vmap
 def _unturned(leaves: list[Array], offset: Array) -> list[Array]:
     # `optimization_barrier` is gone before XLA:CPU fuses. No fusion crosses a loop, and a loop that
     # never turns, which the compiler cannot know, hands on the memory that it was given.
@@ -95,3 +97,13 @@ def _unturned(leaves: list[Array], offset: Array) -> list[Array]:
         lambda state: state[0] == _NEVER, turn, (offset, leaves)
     )
     return state[1]
+
+
+@_unturned.def_vmap
+def _batched(
+    size: int, is_batched: Sequence[PyTree[bool]], leaves: list[Array], offset: Array
+) -> tuple[list[Array], PyTree[bool]]:
+    # One look for all: a loop with a look for each would copy, and checkify takes none.
+    leaves_are, offset_is = is_batched
+    some = start_of(offset) if offset_is else offset
+    return _unturned(leaves, some), leaves_are

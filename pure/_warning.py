@@ -21,4 +21,5 @@ def warn(text: str, kind: type[Warning] = UserWarning) -> None:
 
 
 def _is_of_a_library(frame: types.FrameType) -> bool:
-    return str(frame.f_globals.get("__name__")).partition(".")[0] in _LIBRARIES
+    own = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return own in _LIBRARIES or frame.f_code.co_filename.startswith("<@beartype")

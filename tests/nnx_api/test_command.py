@@ -201,7 +201,7 @@ def test_what_is_interrupted_says_so_in_a_line(capsys: Capture) -> None:
     assert main(["describe", "target:interrupted"]) == 130
     assert capsys.readouterr().err == "dagrax: interrupted\n"
     assert main(["describe", "target:interrupted", "--traceback"]) == 130
-    head, place, code, line = capsys.readouterr().err.splitlines()
+    head, place, code, *_, line = capsys.readouterr().err.splitlines()
     assert (head[:9], code.strip(), line) == (
         "Traceback",
         "raise KeyboardInterrupt",

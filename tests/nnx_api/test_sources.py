@@ -195,4 +195,4 @@ print(own() - before)
         cwd=tmp_path,
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
-    assert float(run.stdout) < 200  # of 400 MB, programs and batches among them
+    assert float(run.stdout) < 300  # of 400 MB; programs, and the memory of many cores, among them

@@ -555,6 +555,7 @@ def pure_program() -> tuple[Function, Any]:
     return lambda carry: pure_scan(carry, stream, pipeline), carry
 
 
+@on_a_cpu
 @pytest.mark.parametrize("program", [pure_program, nnx_program])
 def test_on_cpu_the_convolutions_of_a_training_step_are_channels_last(program: Function) -> None:
     fn, state = program()

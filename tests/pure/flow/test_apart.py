@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 import dagrax.pure as dp
 from dagrax.pure._apart import apart, settled
+from dagrax.pure._flow import _stream
 from tests.platforms import on_a_cpu
 
 OPTIMIZED = True
@@ -160,7 +162,28 @@ def test_it_goes_over_an_axis_of_variants() -> None:
     np.testing.assert_array_equal(jax.jit(jax.vmap(apart))(x, offsets), x)
 
 
+@pytest.mark.parametrize("numbers", [4, 32 * 32 * 3], ids=["small records", "large records"])
+def test_a_check_may_be_made_of_batches_that_are_read_side_by_side(numbers: int) -> None:
+    data = np.arange(40 * numbers, dtype=np.float32).reshape(40, numbers)
+    stream = stream_of(data, dp.Shuffled(jax.random.key(0)))
+
+    def batch_at(offset: Any) -> Any:
+        return stream.take(dp.Cursor(jnp.uint32(0), offset))[1]
+
+    offsets = jnp.arange(0, 30, 10, dtype=jnp.uint32)
+    batches = jax.vmap(batch_at)
+    error, found = jax.jit(checkify.checkify(batches, errors=checkify.all_checks))(offsets)
+    assert error.get() is None
+    np.testing.assert_array_equal(found, batches(offsets))
+
+
 # On an accelerator
+
+
+@pytest.fixture
+def without_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan that finds its places step by step, as a CPU does."""
+    monkeypatch.setattr(_stream, "is_worth_a_table", lambda records: False)
 
 
 def lowered(platform: str) -> str:
@@ -171,12 +194,14 @@ def lowered(platform: str) -> str:
     return text
 
 
+@pytest.mark.usefixtures("without_a_table")
 def test_the_order_stands_behind_a_barrier_on_an_accelerator() -> None:
     text = lowered("cuda")
     (line,) = [x for x in text.splitlines() if "optimization_barrier" in x]
     assert f"tensor<{BATCH}xui32>" in line
 
 
+@pytest.mark.usefixtures("without_a_table")
 def test_on_an_accelerator_nothing_else_is_held_up() -> None:
     assert lowered("cuda").count("stablehlo.while") == 1  # the scan itself
     assert lowered("cpu").count("stablehlo.while") == 5  # and slices, ids, records and batch

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 import dagrax.pure as dp
 from dagrax.pure._flow import _stream
 from dagrax.pure._flow._batching import Batching
 from dagrax.pure._flow._table import is_worth_a_table
 
+KEY = jax.random.key(1)
 ORDERS = {
     "sequential": dp.Sequential(),
     "shuffled": dp.Shuffled(jax.random.key(3)),
@@ -54,7 +56,7 @@ def test_a_scan_by_a_table_is_a_scan(
             pipeline,
             stream,
             cursor,
-            key=jax.random.key(1),
+            key=KEY,
             length=7,
         )
 
@@ -63,6 +65,24 @@ def test_a_scan_by_a_table_is_a_scan(
     monkeypatch.setattr(_stream, "is_worth_a_table", lambda records: True)
     jax.clear_caches()
     jax.tree.map(np.testing.assert_array_equal, [jax.jit(run)(start) for start in starts], plain)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_scan_by_a_table_can_be_checked(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = dp.Stream(dp.ArraySource({"x": np.ones(10, np.float32)}), ORDERS[order], batch_size=5)
+    monkeypatch.setattr(_stream, "is_worth_a_table", lambda records: True)
+
+    def run(least: jax.Array) -> jax.Array:
+        def body(_: None, batch: dict[str, jax.Array]) -> tuple[None, jax.Array]:
+            checkify.check((batch["x"] > least).all(), "too small")
+            return None, batch["x"].sum()
+
+        pipeline = dp.Pipeline.linear([noisy])
+        return dp.scan(body, None, pipeline, stream, stream.start(), key=KEY, length=2)[2]
+
+    checked = jax.jit(checkify.checkify(run))
+    assert checked(jnp.float32(0))[0].get() is None
+    assert "too small" in (checked(jnp.float32(3))[0].get() or "")
 
 
 def noisy(batch: dict[str, jax.Array], *, record_keys: jax.Array) -> dict[str, jax.Array]:

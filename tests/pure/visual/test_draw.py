@@ -205,6 +205,7 @@ def test_a_notebook_is_given_a_picture_for_both_themes(facts: dp.Summary) -> Non
 def test_without_graphviz_a_notebook_is_given_mermaid(
     facts: dp.Summary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("graphviz", reason="graphviz is not installed")
     monkeypatch.setenv("PATH", "")
     drawing = visual.draw(facts)
     assert drawing._repr_svg_() is None
