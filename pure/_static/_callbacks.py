@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import jax
-from jax.extend.core import ClosedJaxpr
-from jaxtyping import PyTree
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from .._text import listed
 
@@ -23,24 +22,24 @@ def note_callbacks(error: Exception, traced: Callable[[], ClosedJaxpr]) -> None:
         program = traced()
     except Exception:  # of a stage, which may have changed
         return
-    if found := dict.fromkeys(scope for scope in _scopes(program.jaxpr, "") if scope):
+    if found := dict.fromkeys(scope for scope in _scopes(program, "") if scope):
         error.add_note(
             f"It was raised in a callback to Python; such a call is made in {listed(found)}."
         )
 
 
-def _scopes(program: PyTree, above: str) -> Iterator[str]:
+def _scopes(program: Jaxpr | ClosedJaxpr, above: str) -> Iterator[str]:
     for equation in program.eqns:
         scope = f"{above}/{equation.source_info.name_stack}"
         if "callback" in equation.primitive.name:
             yield _plain(scope)
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_program):
-            if _is_program(inner):
-                yield from _scopes(getattr(inner, "jaxpr", inner), scope)
+            if isinstance(inner, Jaxpr | ClosedJaxpr):
+                yield from _scopes(inner, scope)
 
 
 def _is_program(x: object) -> bool:
-    return hasattr(x, "eqns")
+    return isinstance(x, Jaxpr | ClosedJaxpr)
 
 
 def _plain(scope: str) -> str:
