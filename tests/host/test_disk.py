@@ -1,5 +1,7 @@
 """Records in files: those of NumPy, however they are cut, and files that are no good by name."""
 
+import ctypes
+import errno
 import mmap
 import os
 import re
@@ -11,6 +13,7 @@ import pytest
 
 from dagrax.pure import host
 from dagrax.pure.host._sources import _side_by_side
+from dagrax.pure.host._sources._shard import Shard
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (530, 6, 5, 3), np.uint8)
@@ -45,6 +48,45 @@ def test_a_folder_is_the_array_that_was_cut(
         source = host.DiskSource(tmp_path / "x", threads=threads)
         ids = RNG.integers(0, 61, 40)
         assert np.array_equal(source.fetch(ids), array[ids])
+
+
+def test_files_that_have_no_mapping_left_are_read_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = host.DiskSource(saved(tmp_path / "x", LABELS, 100, 200, 300))
+    assert np.array_equal(source.fetch(here := IDS[IDS < 100]), LABELS[here])
+
+    def refused(*given: object) -> int:
+        ctypes.set_errno(errno.ENOMEM)
+        return 2**64 - 1
+
+    monkeypatch.setattr(_side_by_side, "_MMAP", refused)
+    assert np.array_equal(source.fetch(IDS), LABELS[IDS])
+
+
+@pytest.mark.usefixtures("shards")
+def test_no_records_are_an_array_of_none(tmp_path: Path) -> None:
+    source = host.DiskSource(saved(tmp_path / "x", IMAGES, 100))
+    assert source.fetch(IDS[:0]).shape == (0, *IMAGES.shape[1:])
+
+
+def test_address_space_is_taken_in_proportion(tmp_path: Path) -> None:
+    saved(tmp_path / "odd", np.zeros((6, 1_000_003), np.uint8), 2, 4)  # whole pages are 4 GB apart
+    saved(tmp_path / "even", np.zeros((6, 4096), np.uint8), 2, 4)
+    for name, is_taken in (("odd", False), ("even", True)):
+        shards = [Shard(path) for path in sorted((tmp_path / name).iterdir())]
+        starts = np.array([0, 2, 4, 6])
+        assert (_side_by_side.side_by_side(shards, starts) is not None) is is_taken
+
+
+def test_a_relative_path_is_that_of_where_the_source_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", LABELS)
+    monkeypatch.chdir(tmp_path)
+    source = host.DiskSource("x.npy")
+    monkeypatch.chdir("/")
+    assert np.array_equal(source.fetch(IDS), LABELS[IDS])
 
 
 def test_files_whose_data_begin_at_other_places_are_read(tmp_path: Path) -> None:

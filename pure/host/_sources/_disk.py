@@ -21,7 +21,7 @@ from ..._text import listed, of_type
 from ._in_parts import checked_threads, threads_beside
 from ._remade import Remade
 from ._shard import Shard
-from ._side_by_side import side_by_side
+from ._side_by_side import NoRoom, side_by_side
 
 Files: TypeAlias = str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]]
 _MOST = 128  # files of a field that are mapped at a time
@@ -91,7 +91,7 @@ class _Column:
     def __init__(self, name: object, path: object):
         self.told = f"Field `{name}`" if name else "The data"
         paths = _shards(self.told, path)
-        self._shards = [Shard(each) for each in paths]
+        self._shards = [Shard(each.absolute()) for each in paths]  # wherever it is read
         first = self._shards[0].header
         for shard in self._shards:
             if (shard.header.shape[1:], shard.header.dtype) != (first.shape[1:], first.dtype):
@@ -126,9 +126,14 @@ class _Column:
     def _read(self, ids: Ids, rows: np.ndarray, threads: int) -> None:
         if len(self._shards) == 1:
             self._shards[0].read(ids, rows, threads)
-        elif self._together is not None:
-            self._together.read(ids, rows, threads)
-        else:
+            return
+        if self._together is not None:
+            try:
+                self._together.read(ids, rows, threads)
+                return
+            except NoRoom:
+                self._together = None
+        if len(ids):
             self._read_each(ids, rows)
 
     def _read_each(self, ids: Ids, rows: np.ndarray) -> None:

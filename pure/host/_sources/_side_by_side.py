@@ -5,6 +5,7 @@ twice, and none of them stays open. What a record is for is not known here.
 """
 
 import ctypes
+import errno
 import math
 import mmap
 import os
@@ -18,8 +19,13 @@ from ._cold import ask_for
 from ._in_parts import take
 from ._shard import Shard
 
-_MOST = 4096  # files; a process may have so many mappings only
+_MOST = 1024  # files; each takes two of the mappings that a process may have
+_ROOM = 2**30  # bytes that may lie between them, beside as much as they have themselves
 _FIXED = 0x10  # MAP_FIXED of Linux and macOS: at this very place, in place of what is there
+
+
+class NoRoom(Exception):
+    """The system has no mapping left for a file."""
 
 
 class SideBySide:
@@ -35,9 +41,7 @@ class SideBySide:
         self._shards, self._starts = shards, starts
         header = shards[0].header
         self._first, self._size = header.start, _record_of(shards[0])
-        apart = math.lcm(self._size, mmap.ALLOCATIONGRANULARITY)
-        lengths = [-(-shard.header.end // apart) * apart for shard in shards]
-        self._offsets = np.cumsum([0, *lengths])
+        self._offsets = _offsets(shards)
         # It is read only, and so costs nothing where nothing is mapped.
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         whole = int(self._offsets[-1])
@@ -53,7 +57,7 @@ class SideBySide:
     def read(self, ids: Ids, out: np.ndarray, threads: int = 1) -> None:
         """The records of these ids, which are all there, into `out`, by so many threads.
 
-        **Errors:** OSError, by the name of the file.
+        **Errors:** OSError, by the name of the file; NoRoom.
         """
         which = np.searchsorted(self._starts, ids, side="right") - 1
         for number in np.flatnonzero(np.bincount(which)).tolist():
@@ -79,7 +83,8 @@ class SideBySide:
             found = _MMAP(at, shard.header.end, mmap.PROT_READ, flags, file.fileno(), 0)
         if found != at:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(shard.path))
+            told = OSError(number, os.strerror(number), str(shard.path))
+            raise NoRoom if number == errno.ENOMEM else told
 
 
 def side_by_side(shards: Sequence[Shard], starts: Ids) -> SideBySide | None:
@@ -88,10 +93,19 @@ def side_by_side(shards: Sequence[Shard], starts: Ids) -> SideBySide | None:
         return None
     if len({shard.header.start for shard in shards}) > 1:
         return None
+    if _offsets(shards)[-1] > 2 * sum(shard.header.end for shard in shards) + _ROOM:
+        return None
     try:
         return SideBySide(shards, starts)
     except OSError:  # its address space is bounded
         return None
+
+
+def _offsets(shards: Sequence[Shard]) -> Ids:
+    """Where each file starts, whole records and pages apart, and where the last of them ends."""
+    apart = math.lcm(_record_of(shards[0]), mmap.ALLOCATIONGRANULARITY)
+    lengths = [-(-shard.header.end // apart) * apart for shard in shards]
+    return np.cumsum([0, *lengths])
 
 
 def _record_of(shard: Shard) -> int:
