@@ -14,6 +14,7 @@ from dagrax.pure import internal
 from ._core._module import Out, PipelineCore
 from ._core._scan import Loop, check_known, so_many, to_the_end
 from ._iterator import BlockIterator
+from ._misuse import SCAN
 from ._nodes import check_modules
 
 _Modules = TypeVarTuple("_Modules")
@@ -72,6 +73,7 @@ class Loops(Generic[Out]):
         shared: tuple[Any, ...],
         init_carry: _Carry,
     ) -> tuple[_Carry, _Y]: ...
+    @internal.guided("pipeline.scan", SCAN)
     def scan(
         self,
         step_fn: Callable[..., Any],
@@ -167,6 +169,7 @@ class Loops(Generic[Out]):
         shared: tuple[Any, ...],
         init_carry: _Carry,
     ) -> BlockIterator[tuple[_Carry, _Y]]: ...
+    @internal.guided("pipeline.blocks", SCAN)
     def blocks(
         self,
         step_fn: Callable[..., Any],

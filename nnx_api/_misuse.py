@@ -66,6 +66,36 @@ SPLIT = MappingProxyType(
         **dict.fromkeys(("seed", "rngs"), "write key=jax.random.key(0)"),
     }
 )
+_MODULES = "write modules=(model, optimizer), which the step function takes before the batch"
+SCAN = MappingProxyType(
+    {
+        **dict.fromkeys(("model", "models", "module", "optimizer", "state"), _MODULES),
+        **dict.fromkeys(("carry", "init"), "write init_carry=…"),
+        **dict.fromkeys(("steps", "num_steps", "n"), "write length=…"),
+        **dict.fromkeys(
+            ("epochs", "num_epochs"), "a call is an epoch: for _ in range(3): pipeline.scan(…)"
+        ),
+    }
+)
+# What is no attribute of a pipeline.
+CALLS = MappingProxyType(
+    {
+        **dict.fromkeys(("map", "apply"), "a stage does so: Pipeline(source=…, stages=[f])"),
+        "filter": "choose the records of the source: source[mask], of a boolean for each record",
+        "batch": "write pipeline.batch_size = 32",
+        "shuffle": "the source shuffles: MemorySource(data=…, shuffle=True, rngs=nnx.Rngs(0))",
+        "repeat": "an epoch is one `for` over it, and the next `for` is the next epoch",
+        "take": "write itertools.islice(pipeline, n), or pipeline.scan(step_fn, length=n)",
+        "skip": "write pipeline.seek(offset=n)",
+        "set_epoch": "write pipeline.seek(epoch=1)",
+        "prefetch": "nothing is fetched: arrays lie on the device, and files are read ahead",
+        **dict.fromkeys(("get_state", "set_state"), "a loop has it: iter(pipeline).get_state()"),
+        **dict.fromkeys(
+            ("state_dict", "load_state_dict", "save"),
+            "write host.Checkpoints(directory).save(step, pipeline), or pipeline.checkpoint()",
+        ),
+    }
+)
 _JOINED = "write ArraySource(source=dp.{}([a.pure()[0], b.pure()[0]]))"
 # What is no attribute of a source.
 VERBS = MappingProxyType(

@@ -5,7 +5,7 @@ is computed in `dagrax.pure`. No algorithm is here.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import nnx
@@ -25,7 +25,7 @@ from ._core._whole import whole
 from ._debugging import Debugging
 from ._iterator import EpochIterator
 from ._loops import Loops
-from ._misuse import ARRAYS, GRAPH, PIPELINE
+from ._misuse import ARRAYS, CALLS, GRAPH, PIPELINE
 from ._nodes import nodes_of
 from ._orders import draw_seed
 from ._records import Position, Seed
@@ -191,6 +191,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         )
 
     @classmethod
+    @internal.guided("Pipeline.variants", {})
     def variants(cls, pipelines: Sequence["Pipeline[In, Out]"]) -> "Pipeline[In, Out]":
         """Pipelines over one source as one, which runs all of them in one program.
 
@@ -276,6 +277,7 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
     def record_ids(self, record_ids: str | None) -> None:
         self._become(_record_ids=record_ids)
 
+    @internal.guided("pipeline.seek", {})
     def seek(self, *, epoch: int | None = None, offset: int = 0) -> None:
         """Go to an offset, counted in records, of an epoch (the current one, if none is given).
 
@@ -322,6 +324,13 @@ class Pipeline(PipelineCore[In, Out], Loops[Out], Seen, Debugging, Closing):
         if self._is_checked:
             _calls.check_call(self, batch, key, origin)
         return each_variant(one, self, self._variants)[1]
+
+    if not TYPE_CHECKING:  # or a type checker would take any name
+
+        def __getattr__(self, name: str) -> object:
+            if name in CALLS:
+                raise AttributeError(f"Pipeline has no attribute `{name}`; {CALLS[name]}.")
+            return super().__getattribute__(name)  # in the words of Python
 
     def step(self) -> Out:
         """The next batch, through the stages, by a compiled call."""

@@ -54,16 +54,18 @@ def _misfit(
             rest = "" if name in mends else near(name, names) or f" It takes {listed(names)}."
             return f"{called} takes no `{name}`{mend}{rest}"
     by_place = by_place[: len(args) - 1]
+    if twice := [name for name in by_place if name in given]:
+        return f"{called} was given `{twice[0]}` by its place and by its name; write it once."
     lacking = [x.name for x in known if x.default is x.empty and x.name not in (*given, *by_place)]
     if over := len(args) - 1 - len(by_place):
         free = [name for name in names if name not in given]
         few = len(by_place)
         takes = f"{few} argument{'s' * (few > 1)} without a name" if few else "arguments by name"
+        told = f"{called} takes {takes}, and was given {few + over}{' without' * (not few)}; "
+        if not lacking and free[few:]:
+            return f"{told}write the rest by name: {_written(free[few:])}."
         meant = dict.fromkeys((*free[: few + over], *lacking))
-        return (
-            f"{called} takes {takes}, and was given {few + over}{' without' * (not few)}; write "
-            f"{called}({_written(meant)})."
-        )
+        return f"{told}write {called}({_written(meant)})."
     if lacking:
         return f"{called} lacks {listed(lacking)}; write {called}(…, {_written(lacking)})."
     return ""

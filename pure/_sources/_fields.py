@@ -20,6 +20,7 @@ Held: TypeAlias = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
 Path: TypeAlias = tuple[object, ...]
 Structure: TypeAlias = Hashable  # a PyTreeDef, a type that type checkers do not know
 _NUMBER = (bool, int, float, complex, np.generic, np.ndarray)
+_MOST_FIELDS = 16  # of a list
 _TEXT = (str, bytes)
 _RUN_THROUGH = (Iterator, MappingView)
 
@@ -60,6 +61,7 @@ def fields(data: PyTree) -> tuple[list[Field], Structure]:
             '{"image": images, "label": labels}.'
         )
     found = [_field(path, leaf) for path, leaf in leaves]
+    _check_no_records(data)
     _check_records(found)
     _check_devices(found)
     return found, structure
@@ -135,6 +137,18 @@ def _check_no_list(path: Path, leaf: object) -> None:
         f"Field `{path_text(path) or 'data'}` is a list or tuple of "
         f"{'strings' if is_text else 'numbers'}; expected an array: {mend}."
     )
+
+
+def _check_no_records(data: PyTree) -> None:
+    # So many arrays in a list are hardly so many fields.
+    lists, _ = jax.tree_util.tree_flatten_with_path(data, is_leaf=lambda x: isinstance(x, list))
+    for path, leaf in lists:
+        if isinstance(leaf, list) and len(leaf) > _MOST_FIELDS and path:
+            name = path_text(path)
+            raise ValueError(
+                f"Field `{name}` is a list of {len(leaf)} arrays; expected an array whose leading "
+                f"axis is the records: write np.stack(x), or a tuple for {len(leaf)} fields."
+            )
 
 
 def _check_records(found: Sequence[Field]) -> None:

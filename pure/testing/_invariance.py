@@ -178,11 +178,17 @@ class _Trial:
         for rows in (every[::-1], every[: min(_FEW, max(1, len(every) // 2))]):
             if found := self._differing(whole, every, self.run(rows), rows, aside):
                 self._fail(found, rows, aside)
-        compared = [name for name in self.nodes if not self._is_aside(name, aside)]
+        without = [name for name in self.nodes if _lacks_records(whole[name], len(every))]
+        compared = [
+            name for name in self.nodes if not (self._is_aside(name, aside) or name in without)
+        ]
         seen = []
         if compared:
             tried = f"{counted(len(every), 'record')} in reverse, and the first few alone"
             seen.append(Seen(tried, f"each record the same at {listed(compared)}"))
+        if without:
+            told = "not all of it has an axis of records: not compared"
+            seen.append(Seen(f"what comes of {listed(without)}", told))
         if aside:
             seen.append(
                 Seen(f"records beside others, at {listed(sorted(aside))}", "mixed: not compared")
@@ -298,6 +304,10 @@ class _Trial:
             if found := difference(one, two):
                 return name, int(rows[found.row or 0]), found
         return None
+
+
+def _lacks_records(output: PyTree, many: int) -> bool:
+    return any(np.shape(leaf)[:1] != (many,) for leaf in jax.tree.leaves(output))
 
 
 def _rows(output: PyTree, rows: _Rows, many: int) -> PyTree | None:

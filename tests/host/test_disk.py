@@ -79,16 +79,6 @@ def test_address_space_is_taken_in_proportion(tmp_path: Path) -> None:
         assert (_side_by_side.side_by_side(shards, starts) is not None) is is_taken
 
 
-def test_a_relative_path_is_that_of_where_the_source_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    np.save(tmp_path / "x.npy", LABELS)
-    monkeypatch.chdir(tmp_path)
-    source = host.DiskSource("x.npy")
-    monkeypatch.chdir("/")
-    assert np.array_equal(source.fetch(IDS), LABELS[IDS])
-
-
 def test_files_whose_data_begin_at_other_places_are_read(tmp_path: Path) -> None:
     folder = saved(tmp_path / "x", LABELS, 100, 200)
     with (folder / "part-8.npy").open("wb") as file:

@@ -179,6 +179,16 @@ def test_a_first_node_that_mixes_is_told_and_not_what_reads_it() -> None:
         dp.testing.check_invariance(graph, stream, KEY, mixes=["noise"])
 
 
+def test_what_has_no_axis_of_records_is_not_said_to_be_the_same() -> None:
+    data = {"x": np.ones((24, 3), np.float32)}
+    stream = dp.Stream(dp.ArraySource(data), batch_size=8)
+    flat = dp.Pipeline.linear([lambda batch: {"x": batch["x"].reshape(-1)}])
+    found = told(dp.testing.check_invariance(flat, stream))
+    without = "not all of it has an axis of records: not compared"
+    assert found["what comes of `lambda`"] == without
+    assert not any("each record the same" in seen for seen in found.values())
+
+
 class Infinite(eqx.Module):
     def __call__(self, batch: Any) -> Any:
         return {"x": jnp.sqrt(batch["x"] * 0)}

@@ -91,7 +91,7 @@ class _Column:
     def __init__(self, name: object, path: object):
         self.told = f"Field `{name}`" if name else "The data"
         paths = _shards(self.told, path)
-        self._shards = [Shard(each.absolute()) for each in paths]  # wherever it is read
+        self._shards = [Shard(each) for each in paths]
         first = self._shards[0].header
         for shard in self._shards:
             if (shard.header.shape[1:], shard.header.dtype) != (first.shape[1:], first.dtype):
