@@ -137,7 +137,8 @@ def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> l
             f"write [{before!r}]."
         ]
     unknown = [
-        f"node `{name}` reads `{other}`, which is an unknown node. {_instead(name, other, nodes)}"
+        f"node `{name}` reads `{other}`, which is an unknown node. "
+        f"{_instead(name, other, before, nodes)}"
         for other in dict.fromkeys(before)
         if other not in nodes
     ]
@@ -149,10 +150,17 @@ def _entry_failures(name: str, before: Sequence[str], nodes: Sequence[str]) -> l
     return unknown + loop
 
 
-def _instead(name: str, other: str, nodes: Sequence[str]) -> str:
-    if other == "source":
+def _instead(name: str, other: str, before: Sequence[str], nodes: Sequence[str]) -> str:
+    if other != "source":
+        return suggestion(other, nodes)
+    if len(before) == 1:
         return f"Write `{name!r}: []` to read the source."
-    return suggestion(other, nodes)
+    raw = "raw" if "raw" not in nodes else "given"
+    entry = [raw if x == other else x for x in before]
+    return (
+        "To read the source beside other nodes, add a node that hands it on: "
+        f"nodes={{{raw!r}: lambda batch: batch, …}}, edges={{{raw!r}: [], {name!r}: {entry}, …}}."
+    )
 
 
 def _expanded(

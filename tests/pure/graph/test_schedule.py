@@ -208,3 +208,21 @@ def test_item_41_the_source_is_read_by_an_empty_entry() -> None:
         "The graph cannot be built:\n  - node `a` reads `source`, which is an unknown node. Write "
         "`'a': []` to read the source."
     )
+
+
+def test_the_source_is_merged_by_a_node_that_hands_it_on() -> None:
+    with pytest.raises(ValueError) as error:
+        dp.Schedule({"s": [], "m": ["s", "source"]}, sink="m")
+    assert str(error.value) == (
+        "The graph cannot be built:\n  - node `m` reads `source`, which is an unknown node. To "
+        "read the source beside other nodes, add a node that hands it on: nodes={'raw': lambda "
+        "batch: batch, …}, edges={'raw': [], 'm': ['s', 'raw'], …}."
+    )
+    nodes: dict[str, Callable[..., Any]] = {
+        "raw": lambda batch: batch,
+        "s": lambda batch: -batch,
+        "m": lambda s, raw: s + 3 * raw,
+    }
+    edges = {"raw": [], "s": [], "m": ["s", "raw"]}
+    pipeline = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="m")
+    assert dp.apply(pipeline, jnp.arange(3)).tolist() == [0, 2, 4]
