@@ -15,6 +15,7 @@ from jaxtyping import Int64, PyTree
 
 from .._orders._order import check_natural
 from .._text import of_type, path_text, spec_text
+from ._files import mend_of_file
 from ._numbers import check_numeric, held_as
 
 Batch = te.TypeVar("Batch", default=PyTree)
@@ -91,8 +92,9 @@ def mend_to_host_source(value: object) -> str:
     expected = "a source that is read on the host: write"
     libraries = {base.__module__.partition(".")[0] for base in type(value).__mro__}
     inner = value.values() if isinstance(value, dict) else [value]
-    if any(isinstance(x, str | os.PathLike) for x in inner):
-        return f"{expected} host.DiskSource(path)."
+    paths = [x for x in inner if isinstance(x, str | os.PathLike)]
+    if paths:
+        return f"{expected} {mend_of_file(paths[0]) or 'host.DiskSource(path)'}."
     if all(isinstance(x, np.ndarray | jax.Array) for x in inner) or "dagrax" in libraries:
         memory = "Data in memory belong into MemorySource(data=…)."
         return f"{expected} host.DiskSource(path). {memory}"

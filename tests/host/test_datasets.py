@@ -156,6 +156,10 @@ def test_what_is_no_host_source_is_told_the_source_that_reads_it() -> None:
     for value, mend in (
         (Path("x.npy"), "host.DiskSource(path)."),
         ({"x": "x.npy"}, "host.DiskSource(path)."),
+        ("folder", "host.DiskSource(path)."),
+        *((f"d.{end}", "host.ArrowSource(path).") for end in ("parquet", "arrow", "feather")),
+        ("x.npz", "MemorySource(data=dict(np.load(path))), or save each array as .npy."),
+        ("x.h5", 'host.RandomAccessSource(h5py.File(path)["image"]).'),
         (Records(ending), "host.RandomAccessSource(dataset)."),
         ({"x": Records(ending)}, "host.RandomAccessSource(dataset)."),
         (iter([1]), "host.IterableSource(dataset)."),

@@ -201,7 +201,25 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "Python objects": (objects, " holds Python objects; expected numbers:"),
     "an archive": (
         archive,
-        " is an .npz archive; expected one that np.save wrote.",
+        " is an .npz archive; expected one that np.save wrote. Write "
+        "MemorySource(data=dict(np.load(path))), or save each array as .npy.",
+    ),
+    "Parquet": (
+        lambda path: path.write_bytes(b"PAR1"),
+        " is Parquet; expected one that np.save wrote. Write host.ArrowSource(path).",
+    ),
+    "a file of Arrow": (
+        lambda path: path.write_bytes(b"ARROW1"),
+        " is Arrow; expected one that np.save wrote. Write host.ArrowSource(path).",
+    ),
+    "a stream of Arrow": (
+        lambda path: path.write_bytes(b"\xff" * 4),
+        " is Arrow; expected one that np.save wrote. Write host.ArrowSource(path).",
+    ),
+    "HDF5": (
+        lambda path: path.write_bytes(b"\x89HDF"),
+        " is an HDF5 file; expected one that np.save wrote. Write "
+        'host.RandomAccessSource(h5py.File(path)["image"]).',
     ),
     "foreign": (
         lambda path: path.write_bytes(b"something else"),

@@ -6,19 +6,9 @@ Frames, paths of files, sources that are made already. How records are read is n
 import os
 import types
 from collections.abc import Iterable
-from pathlib import Path
 
-_OF_FILES = types.MappingProxyType(
-    {
-        ".h5": 'open it: write host.RandomAccessSource(h5py.File(path)["image"])',
-        ".hdf5": 'open it: write host.RandomAccessSource(h5py.File(path)["image"])',
-        ".zarr": "open it: write host.RandomAccessSource(zarr.open_array(path))",
-        ".npy": "write host.DiskSource(path)",
-        ".arrow": "write host.ArrowSource(path)",
-        ".feather": "write host.ArrowSource(path)",
-        ".parquet": "write host.ArrowSource(path)",
-    }
-)
+from ..._sources._files import mend_of_file
+
 _FRAMES = types.MappingProxyType(
     {
         "pandas": "host.ArrowSource(pyarrow.Table.from_pandas(frame))",
@@ -32,8 +22,8 @@ def mend_of_records(dataset: object) -> str:
     """What is expected in place of something that gives no records by number."""
     expected = "a data set with `__len__` and `__getitem__`"
     if isinstance(dataset, str | os.PathLike):
-        found = _OF_FILES.get(Path(dataset).suffix)
-        return f"{expected}." if found is None else f"{expected}. Of a file, {found}."
+        found = mend_of_file(dataset)
+        return f"{expected}." if found is None else f"{expected}. Of a file, write {found}."
     if _names(dataset) & _SOURCES:
         return f"{expected}. It is a source already; pass it as it is."
     if (mend := mend_of_frame(dataset)) is not None:

@@ -15,12 +15,19 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.lib import format as npy
 
+from ..._sources._files import ARROW, HDF5, NPZ
 from ._cold import ask_for
 from ._in_parts import take
 from ._unchanged import Seen, check_unchanged, seen
 
 _SIGNATURES = types.MappingProxyType(
-    {b"PK\x03\x04": "an .npz archive", b"\x89HDF": "an HDF5 file", b"PAR1": "Parquet"}
+    {
+        b"PK\x03\x04": ("an .npz archive", NPZ),
+        b"\x89HDF": ("an HDF5 file", HDF5),
+        b"PAR1": ("Parquet", ARROW),
+        b"ARRO": ("Arrow", ARROW),
+        b"\xff\xff\xff\xff": ("Arrow", ARROW),  # as a stream
+    }
 )
 
 
@@ -108,8 +115,9 @@ def header_of(path: Path) -> Header:
         start = file.read(4)
         file.seek(0)
         if start != b"\x93NUM":
-            kind = _SIGNATURES.get(start, "not a .npy file")
-            raise ValueError(f"{path} is {kind}; expected one that np.save wrote.")
+            kind, mend = _SIGNATURES.get(start, ("not a .npy file", ""))
+            write = f" Write {mend}." if mend else ""
+            raise ValueError(f"{path} is {kind}; expected one that np.save wrote.{write}")
         try:
             version = npy.read_magic(file)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
