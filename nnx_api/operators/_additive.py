@@ -70,8 +70,10 @@ def _floating(operator: OperatorModule, element: Element, field: str) -> Shaped[
         )
     value = jnp.asarray(element.data[field])
     if not jnp.issubdtype(value.dtype, jnp.floating):
+        floats = f"batch[{field!r}].astype(jnp.float32)"
+        cast = f"ToFloat(), or {floats} / 255" if value.dtype == jnp.uint8 else floats
         raise TypeError(
             f"{name} works on a floating-point field, but `{field}` is {value.dtype}; cast it in a "
-            f"stage before: batch[{field!r}].astype(jnp.float32)."
+            f"stage before: {cast}."
         )
     return value
