@@ -20,7 +20,7 @@ def adjust_saturation(
     An image of 1 channel stays as it is. **Errors:** TypeError for integers; ValueError for
     anything but an image of 1 or 3 channels, and for several factors.
     """
-    value, dtype = colours_of("adjust_saturation", image)
+    value, dtype = colours_of("adjust_saturation", image, clip=clip)
     more = number("adjust_saturation", "factor", factor, value) - 1
     if value.shape[2] == 1:
         return finished(value, dtype, clip)
@@ -41,7 +41,7 @@ def adjust_hue(
     **Errors:** TypeError for integers; ValueError for anything but an image of 1 or 3 channels,
     and for several turns.
     """
-    value, dtype = colours_of("adjust_hue", image)
+    value, dtype = colours_of("adjust_hue", image, clip=clip)
     turns = number("adjust_hue", "turn", turn, value)
     if value.shape[2] == 1:
         return finished(value, dtype, clip)

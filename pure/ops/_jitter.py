@@ -52,7 +52,7 @@ def color_jitter(
     and for several numbers as a range.
     """
     check_key("key", key)
-    value, dtype = colours_of("color_jitter", image)
+    value, dtype = colours_of("color_jitter", image, clip=clip)
     given = (brightness, contrast, saturation, hue)
     moves, order = _drawn(given, value, key)
     places = jnp.arange(sum(own is not None for own in given[:3]), dtype=jnp.int32)

@@ -30,6 +30,8 @@ def gaussian_noise(
     """
     check_key("key", key)
     value = image_of("gaussian_noise", image)
+    if clip:
+        in_range("gaussian_noise", wide(value), ", or pass clip=False")
     noise = _normal("gaussian_noise", std, wide(value), key)
     return finished(wide(value) + noise, value.dtype, clip)
 
@@ -47,6 +49,8 @@ def speckle(
     """
     check_key("key", key)
     value = image_of("speckle", image)
+    if clip:
+        in_range("speckle", wide(value), ", or pass clip=False")
     noise = _normal("speckle", std, wide(value), key)
     return finished(wide(value) * (1 + noise), value.dtype, clip)
 

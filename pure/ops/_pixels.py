@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
 
-from .._checking import checked
+from .._checking import checked, is_checking, known
 from .._text import spec_text
 from ._arguments import image_of, like, numbers
 
@@ -23,13 +23,19 @@ def wide(image: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def colours_of(
-    function: str, image: Shaped[ArrayLike, "..."], *, channels: tuple[int, ...] = COLOURS
+    function: str,
+    image: Shaped[ArrayLike, "..."],
+    *,
+    channels: tuple[int, ...] = COLOURS,
+    clip: bool = False,
 ) -> tuple[Float[Array, "h w c"], jnp.dtype]:
     """An image of floats in at least float32, and the dtype that the result is to have.
 
-    **Errors:** those of `image_of`.
+    **Errors:** those of `image_of`; those of `in_range` for one that is to be clipped.
     """
     value = image_of(function, image, channels=channels)
+    if clip:
+        in_range(function, wide(value), ", or pass clip=False")
     return wide(value), value.dtype
 
 
@@ -71,14 +77,16 @@ def for_channels(
     return jnp.broadcast_to(array, (channels,))[None, None]
 
 
-def in_range(function: str, image: Float[Array, "h w c"]) -> None:
+def in_range(function: str, image: Float[Array, "h w c"], otherwise: str = "") -> None:
     """Refuse, where values are looked at, an image far from [0, 1], as one in 0 … 255 is."""
+    if not (known(image) or is_checking()):
+        return
     holds: Bool[Array, "h w c"] = (image > -0.5) & (image < 1.5)
     checked(~jnp.isnan(image), f"{function} takes an image in [0, 1], but was given NaN.")
     checked(
         holds,
         f"{function} takes an image in [0, 1], but was given values from {{low}} to {{high}}; "
-        "divide it before: image / 255.",
+        f"divide it before: image / 255{otherwise}.",
         low=image.min(),
         high=image.max(),
     )

@@ -22,7 +22,7 @@ def adjust_brightness(
     **Errors:** TypeError for integers; ValueError for anything but an image of 1 or 3 channels,
     and for several deltas.
     """
-    value, dtype = colours_of("adjust_brightness", image)
+    value, dtype = colours_of("adjust_brightness", image, clip=clip)
     return finished(value + number("adjust_brightness", "delta", delta, value), dtype, clip)
 
 
@@ -33,7 +33,7 @@ def adjust_contrast(
 
     **Errors:** those of `adjust_brightness`.
     """
-    value, dtype = colours_of("adjust_contrast", image)
+    value, dtype = colours_of("adjust_contrast", image, clip=clip)
     more = number("adjust_contrast", "factor", factor, value) - 1
     return finished(value + more * (value - exact_mean(luma(planes(value)))), dtype, clip)
 
@@ -77,7 +77,7 @@ def adjust_sharpness(
     As the enhancer of Pillow: smooth is the mean over 3x3 in which the middle counts five times;
     the pixels of the border stay as they are. **Errors:** those of `adjust_brightness`.
     """
-    value, dtype = colours_of("adjust_sharpness", image)
+    value, dtype = colours_of("adjust_sharpness", image, clip=clip)
     more = number("adjust_sharpness", "factor", factor, value) - 1
     height, width, _ = value.shape
     if height < 3 or width < 3:
@@ -129,6 +129,7 @@ def posterize(
     step = jnp.left_shift(1, 8 - jnp.clip(kept, 0, 8))
     if value.dtype == jnp.uint8:
         return value & (256 - step).astype(jnp.uint8)
+    in_range("posterize", value)
     # Exact in floats too, and on a CPU half the time of a way there and back.
     width = step.astype(wide(value).dtype)
     return (jnp.floor(_levels(value) * (1 / width)) * width).astype(value.dtype) / 255

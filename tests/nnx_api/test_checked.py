@@ -13,6 +13,7 @@ from jax.experimental import checkify
 
 import dagrax.pure as dp
 from dagrax.nnx_api import Element, HostSource, MemorySource, OperatorModule, Pipeline
+from dagrax.nnx_api import operators as op
 from dagrax.nnx_api._core import _traced
 from dagrax.nnx_api._core._calls import planned
 from dagrax.nnx_api._core._kept import Kept
@@ -293,3 +294,20 @@ def test_a_twin_of_a_closed_pipeline_is_closed() -> None:
     for each in (twin, pipeline.checked()):
         with pytest.raises(RuntimeError, match=r"^The pipeline was closed, by close\(\)"):
             each.step()
+
+
+def test_an_image_in_0_to_255_is_told_by_the_operators_that_clip() -> None:
+    source = MemorySource(data={"image": np.full((4, 3, 3, 3), 255, np.float32)})
+    for stage, node, function in (
+        (op.ColorJitter(0.1), "color_jitter", "color_jitter"),
+        (op.RandomBrightness(0.1), "random_brightness", "adjust_brightness"),
+        (op.RandomContrast(0.1), "random_contrast", "adjust_contrast"),
+    ):
+        pipeline = Pipeline(source=source, stages=[stage], batch_size=2, rngs=nnx.Rngs(0))
+        assert (pipeline.step()["image"] == 1).all()
+        with pytest.raises(ValueError) as error:
+            pipeline.checked().step()
+        assert str(error.value).startswith(
+            f"node `{node}`: {function} takes an image in [0, 1], but was given values from 255.0 "
+            "to 255.0; divide it before: image / 255, or pass clip=False."
+        )

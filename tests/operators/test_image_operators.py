@@ -331,6 +331,33 @@ def test_gradients_in_every_magnitude_are_those_of_finite_differences() -> None:
 # At run time
 
 
+KEY = jax.random.key(0)
+CLIPPED: dict[str, Callable[..., jax.Array]] = {
+    "adjust_brightness": lambda x, **more: ops.adjust_brightness(x, 0.1, **more),
+    "adjust_contrast": lambda x, **more: ops.adjust_contrast(x, 1.1, **more),
+    "adjust_saturation": lambda x, **more: ops.adjust_saturation(x, 1.1, **more),
+    "adjust_hue": lambda x, **more: ops.adjust_hue(x, 0.1, **more),
+    "adjust_sharpness": lambda x, **more: ops.adjust_sharpness(x, 1.1, **more),
+    "color_jitter": lambda x, **more: ops.color_jitter(x, 0.1, key=KEY, **more),
+    "gaussian_noise": lambda x, clip=True: ops.gaussian_noise(x, 0.1, clip, key=KEY),
+    "speckle": lambda x, clip=True: ops.speckle(x, 0.1, clip, key=KEY),
+}
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_an_image_that_is_not_clipped_may_have_any_range(name: str) -> None:
+    image = np.full((2, 3, 3), 127.5, np.float32)
+    assert CLIPPED[name](image, clip=False).mean() > 99
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_nothing_looks_at_the_range_in_a_program_that_is_not_checked(name: str) -> None:
+    image = np.full((2, 3, 3), 127.5, np.float32)
+    program = str(jax.make_jaxpr(CLIPPED[name])(image))
+    assert "reduce_min" not in program
+    assert "-0.5:f32" not in program
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -346,6 +373,19 @@ def test_gradients_in_every_magnitude_are_those_of_finite_differences() -> None:
         (
             lambda x: ops.to_uint8(jnp.log(-x)),
             "to_uint8 takes an image in [0, 1], but was given NaN.",
+        ),
+        *(
+            (
+                lambda x, call=call: call(255 * x),
+                f"{name} takes an image in [0, 1], but was given values from 127.5 to 127.5; "
+                "divide it before: image / 255, or pass clip=False.",
+            )
+            for name, call in CLIPPED.items()
+        ),
+        (
+            lambda x: ops.posterize(255 * x, 3),
+            "posterize takes an image in [0, 1], but was given values from 127.5 to 127.5; divide "
+            "it before: image / 255.",
         ),
         (lambda x: ops.gaussian_blur(x, -x.max(), 2), "gaussian_blur takes a sigma of at least 0"),
         (lambda x: ops.adjust_hue(x, jnp.log(-x.max())), "adjust_hue was given NaN as turn"),
