@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from .._checking import checked
 from .._random._keys import check_key
 from ._arguments import image_of
-from ._pixels import finished, in_range, number, wide
+from ._pixels import finished, fit_to_clip, in_range, number, wide
 
 _FEW, _TERMS = 8, 25  # below this mean, more than so many are drawn once in 10^6 times
 
@@ -31,7 +31,7 @@ def gaussian_noise(
     check_key("key", key)
     value = image_of("gaussian_noise", image)
     if clip:
-        in_range("gaussian_noise", wide(value), ", or pass clip=False")
+        fit_to_clip("gaussian_noise", wide(value))
     noise = _normal("gaussian_noise", std, wide(value), key)
     return finished(wide(value) + noise, value.dtype, clip)
 
@@ -50,7 +50,7 @@ def speckle(
     check_key("key", key)
     value = image_of("speckle", image)
     if clip:
-        in_range("speckle", wide(value), ", or pass clip=False")
+        fit_to_clip("speckle", wide(value))
     noise = _normal("speckle", std, wide(value), key)
     return finished(wide(value) * (1 + noise), value.dtype, clip)
 

@@ -31,11 +31,11 @@ def colours_of(
 ) -> tuple[Float[Array, "h w c"], jnp.dtype]:
     """An image of floats in at least float32, and the dtype that the result is to have.
 
-    **Errors:** those of `image_of`; those of `in_range` for one that is to be clipped.
+    **Errors:** those of `image_of`; those of `fit_to_clip` for one that is to be clipped.
     """
     value = image_of(function, image, channels=channels)
     if clip:
-        in_range(function, wide(value), ", or pass clip=False")
+        fit_to_clip(function, wide(value))
     return wide(value), value.dtype
 
 
@@ -77,7 +77,22 @@ def for_channels(
     return jnp.broadcast_to(array, (channels,))[None, None]
 
 
-def in_range(function: str, image: Float[Array, "h w c"], otherwise: str = "") -> None:
+def fit_to_clip(
+    function: str, image: Float[Array, "h w c"], otherwise: str = ", or pass clip=False"
+) -> None:
+    """Refuse, within `checking()`, an image of which a clip to [0, 1] would leave little, as of one
+    in 0 … 255. Outside it is clipped, as the function says; NaN stays NaN."""
+    if is_checking():
+        checked(
+            ~((image <= -0.5) | (image >= 1.5)),
+            f"{function} takes an image in [0, 1], but was given values from {{low}} to {{high}}; "
+            f"divide it before: image / 255{otherwise}.",
+            low=image.min(),
+            high=image.max(),
+        )
+
+
+def in_range(function: str, image: Float[Array, "h w c"]) -> None:
     """Refuse, where values are looked at, an image far from [0, 1], as one in 0 … 255 is."""
     if not (known(image) or is_checking()):
         return
@@ -86,7 +101,7 @@ def in_range(function: str, image: Float[Array, "h w c"], otherwise: str = "") -
     checked(
         holds,
         f"{function} takes an image in [0, 1], but was given values from {{low}} to {{high}}; "
-        f"divide it before: image / 255{otherwise}.",
+        "divide it before: image / 255.",
         low=image.min(),
         high=image.max(),
     )

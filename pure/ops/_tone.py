@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Shaped, UInt8
 from .._checking import checked
 from .._text import spec_text
 from ._arguments import image_of
-from ._pixels import COLOURS, colours_of, finished, in_range, number, planes, wide
+from ._pixels import COLOURS, colours_of, finished, fit_to_clip, in_range, number, planes, wide
 from ._spaces import luma
 
 
@@ -129,7 +129,7 @@ def posterize(
     step = jnp.left_shift(1, 8 - jnp.clip(kept, 0, 8))
     if value.dtype == jnp.uint8:
         return value & (256 - step).astype(jnp.uint8)
-    in_range("posterize", value)
+    fit_to_clip("posterize", value, "")
     # Exact in floats too, and on a CPU half the time of a way there and back.
     width = step.astype(wide(value).dtype)
     return (jnp.floor(_levels(value) * (1 / width)) * width).astype(value.dtype) / 255
