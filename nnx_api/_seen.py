@@ -79,6 +79,9 @@ class Seen:
         .png, .svg or .pdf. Images, with masks, boxes and keypoints over them, waves and series are
         drawn, all else is written out: see `dagrax.pure.visual.show`. Nothing moves.
 
+        Of variants there are about 12 columns: the sink alone where all nodes are more, or `nodes`,
+        of the first variants that have room; the title says so.
+
         **Errors:** ImportError without matplotlib (`pip install "dagrax[show]"`), and those of
         `outputs`.
         """

@@ -3,10 +3,12 @@
 A copy is run, so that what a stage sets is gone with it. What is told stands in `dagrax.pure`.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -26,6 +28,7 @@ else:
 
 _Seen = TypeVar("_Seen")
 _Pipeline = PipelineCore[Any, Any]
+_MOST_COLUMNS = 12  # of variants, beside a source that they share
 
 
 def debug(pipeline: _Pipeline, record: int | None, batch: PyTree) -> dp.Debugged:
@@ -42,26 +45,31 @@ def debug(pipeline: _Pipeline, record: int | None, batch: PyTree) -> dp.Debugged
 
 
 class Records(NamedTuple):
-    """Some records as they go through a pipeline: batches by node, ids, epochs, and the place."""
+    """Some records as they go through a pipeline: batches by node, ids, epochs, and the place, and
+    how many variants they are of."""
 
     nodes: dict[str, PyTree]
     ids: list[int]
     epochs: list[int]
     start: tuple[int, int]
+    variants: int = 1
 
 
 def records(pipeline: _Pipeline, n: int, nodes: Sequence[str] | None) -> Records:
     """The next `n` records, or as many as there are in the batches that hold them, at the source
-    and behind each of the nodes; all that run, if none are named."""
+    and behind each of the nodes, in the order in which they run; all that run, if none are named.
+    Of variants, the first that there is room for."""
     if pipeline._variants:
-        parts = _each(pipeline, lambda one: records(one, n, nodes))
-        own_order = pipeline._variants[0]
+        own_order, columns = pipeline._variants[0], _columns(pipeline, nodes)
+        each = math.prod(_levels(pipeline)[1:]) * columns
+        most = max(1, _MOST_COLUMNS // max(1, each))
+        parts = _each(pipeline, lambda one: records(one, n, nodes), most)
         named = {
             name if name == "source" and not own_order else f"{name} [{index}]": batch
             for index, part in enumerate(parts)
             for name, batch in part.nodes.items()
         }
-        return parts[0]._replace(nodes=named)
+        return parts[0]._replace(nodes=named, variants=sum(part.variants for part in parts))
 
     def see(copy: _Pipeline, feed: internal.Feed | None) -> Records:
         graph, stream, key = copy._graph(), copy._stream(), copy._key()
@@ -73,7 +81,10 @@ def records(pipeline: _Pipeline, n: int, nodes: Sequence[str] | None) -> Records
         while len(ids) < n:
             batch, origin = internal.read_at(stream, place, feed)
             taps = dp.outputs(graph, batch, names, key=key, origin=origin)
-            named = {internal.node_text(name): tap for name, tap in taps.items()}
+            in_order = sorted(
+                taps, key=lambda x: graph.schedule.order.index(graph.schedule.node(x))
+            )
+            named = {internal.node_text(name): taps[name] for name in in_order}
             parts.append({"source": batch, **named})
             ids += internal.ids_of(origin)
             epochs += np.asarray(origin.epochs)[np.asarray(origin.lap)].tolist()
@@ -89,12 +100,16 @@ def sheet(
     nodes: Sequence[str] | None,
     path: str | os.PathLike[str] | None,
 ) -> Figure:
-    """`dagrax.pure.visual.show` of the next records."""
+    """`dagrax.pure.visual.show` of the next records; where the nodes of all variants have no room,
+    of the sink of each. The title says what is left out."""
     internal.check_sheet(n, path)
     if nodes is not None and not isinstance(nodes, str | list | tuple):
         expected = f'a list of names: ["{next(iter(pipeline.nodes))}"].'
         raise TypeError(internal.valued("nodes", nodes, expected))
-    found = records(pipeline, n, nodes)
+    variants = math.prod(_levels(pipeline))
+    is_full = variants > 1 and variants * _columns(pipeline, nodes) > _MOST_COLUMNS
+    sink_alone = nodes is None and is_full and len(pipeline._schedule.executed) > 1
+    found = records(pipeline, n, [pipeline._schedule.sink] if sink_alone else nodes)
     epoch, offset = found.start
     shown = found.epochs[:n]
     many = "1 record" if len(shown) == 1 else f"{len(shown)} records"
@@ -102,7 +117,22 @@ def sheet(
     if shown[-1:] > [epoch]:
         parts = [f"{shown.count(x)} of epoch {x}" for x in dict.fromkeys(shown)]
         title = f"{many}, {', '.join(parts)}, from offset {offset} of epoch {epoch} on"
+    if sink_alone:
+        sink = internal.node_text(pipeline._schedule.sink)
+        title += f"; the sink `{sink}` alone: nodes=[…] shows others"
+    if found.variants < variants:
+        title += f"; the first {found.variants} of {variants} variants: unstack() has the others"
     return dp.visual.show(found.nodes, n, records=found.ids, title=title, path=path)
+
+
+def _levels(pipeline: _Pipeline) -> tuple[int, ...]:
+    return jnp.shape(pipeline._seed.get_raw_value())
+
+
+def _columns(pipeline: _Pipeline, nodes: Sequence[str] | None) -> int:
+    """How many columns a variant has: its nodes and, where it has a source of its own, that."""
+    executed = pipeline._schedule.executed
+    return len(executed if nodes is None else nodes) + any(pipeline._variants)
 
 
 def alone(pipeline: _Pipeline) -> list[_Pipeline]:
@@ -114,10 +144,12 @@ def alone(pipeline: _Pipeline) -> list[_Pipeline]:
     return found
 
 
-def _each(pipeline: _Pipeline, see: Callable[[_Pipeline], _Seen]) -> list[_Seen]:
-    """What is seen of each variant, in an error of which it is named."""
+def _each(
+    pipeline: _Pipeline, see: Callable[[_Pipeline], _Seen], most: int | None = None
+) -> list[_Seen]:
+    """What is seen of each variant, or of so many, in an error of which it is named."""
     found = []
-    for index, one in enumerate(alone(pipeline)):
+    for index, one in enumerate(alone(pipeline)[:most]):
         try:
             found.append(see(one))
         except Exception as error:

@@ -13,6 +13,7 @@ from ._words import (
     bytes_text,
     count_text,
     field_texts,
+    learned_text,
     one_line,
     seconds_text,
     share_text,
@@ -69,7 +70,7 @@ class _Column:
 
 def page(source: SummarySource, rows: Sequence[SummaryRow], totals: SummaryTotals) -> Page:
     """The facts of a pipeline, written."""
-    shown = [column for column in _columns(source, rows) if any(column.cells)]
+    shown = [column for column in _columns(source, rows, totals.variants) if any(column.cells)]
     first = Line(tuple(x.cells[0] for x in shown), field_texts(source.output))
     lines = [
         Line(
@@ -94,7 +95,9 @@ def _name(row: SummaryRow) -> str:
     return node_text(row.name) + " (sink)" * row.is_sink
 
 
-def _columns(source: SummarySource, rows: Sequence[SummaryRow]) -> Iterator[_Column]:
+def _columns(
+    source: SummarySource, rows: Sequence[SummaryRow], variants: tuple[int, ...]
+) -> Iterator[_Column]:
     yield _left("node", "source", [_name(x) for x in rows])
     yield _left("reads", "", [", ".join(map(node_text, x.predecessors)) or "source" for x in rows])
     yield _left("stage", source.name, [x.stage for x in rows])
@@ -104,7 +107,8 @@ def _columns(source: SummarySource, rows: Sequence[SummaryRow]) -> Iterator[_Col
         [shortened(field_texts(x.output)) for x in rows],
     )
     yield _right("bytes", bytes_text, source.bytes_out, [x.bytes_out for x in rows])
-    yield _right("parameters", count_text, None, [x.parameters or None for x in rows])
+    learned = [learned_text(x.parameters, variants) if x.parameters else "" for x in rows]
+    yield _Column("parameters", "right", ("", *learned))
     yield _right("FLOPs", count_text, source.flops, [x.flops for x in rows])
     yield _right("touches", bytes_text, source.bytes_touched, [x.bytes_touched for x in rows])
     yield _right("time", seconds_text, source.seconds, [x.seconds for x in rows])

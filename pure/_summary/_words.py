@@ -3,6 +3,7 @@
 Pipelines are not known here.
 """
 
+import math
 import unicodedata
 from collections.abc import Sequence
 
@@ -22,6 +23,13 @@ def bytes_text(count: int | float) -> str:
 def count_text(count: int | float) -> str:
     """`640`, `1.5 k`, `2.0 M`."""
     return _scaled(count, 1000, ("", "k", "M", "G", "T")).rstrip()
+
+
+def learned_text(count: int, variants: Sequence[int]) -> str:
+    """`640`, or of variants what each of them has: `12 in each`."""
+    if not variants:
+        return count_text(count)
+    return f"{count_text(count // math.prod(variants))} in each"
 
 
 def _scaled(count: int | float, step: int, units: Sequence[str]) -> str:

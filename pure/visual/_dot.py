@@ -28,7 +28,8 @@ def _lines(graph: Graph, direction: str, ground: str) -> Iterator[str]:
     yield f'    edge [fontname="{_FONT}", fontsize=10, arrowsize=0.7]'
     yield from (f"    {_box(box)}" for box in graph.boxes if box.group is None)
     groups = dict.fromkeys(box.group for box in graph.boxes if box.group is not None)
-    margin = ", margin=16" * (direction == "down")
+    # To the right, where the words of arrows leave room: an arrow comes in over the boxes.
+    margin = ", margin=16, labeljust=r" * (direction == "down")
     for place, group in enumerate(groups):
         yield f"    subgraph cluster_{place} {{"
         yield f"        graph [label=<{_escaped(group)}>, style=rounded, class=chain{margin}]"
@@ -45,7 +46,7 @@ def _box(box: Box) -> str:
     about = [f'<FONT POINT-SIZE="10">{_escaped(line)}</FONT>' for line in box.lines]
     said = [f"label=<{'<BR/>'.join([title, *about])}>"]
     if not box.is_node:
-        said.append(f"shape={'cylinder' if box.lines else 'ellipse'}")
+        said.append('shape=cylinder, margin="0.14,0.16"' if box.lines else "shape=ellipse")
     styles = [*["rounded"] * box.draws, *["dashed"] * box.is_idle, *["filled"] * (box.shade > 0)]
     if styles:
         said.append(f'style="{",".join(styles)}"')

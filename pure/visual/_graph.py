@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from .._summary._rows import SummaryRow
 from .._summary._summary import Summary
-from .._summary._words import bytes_text, count_text, field_texts, seconds_text, share_text
+from .._summary._words import (
+    bytes_text,
+    count_text,
+    field_texts,
+    learned_text,
+    seconds_text,
+    share_text,
+)
 from .._text import node_text
 
 _FIELDS = 3  # of an arrow, which has little room
@@ -59,7 +66,11 @@ def graph_of(summary: Summary, *, cost: bool) -> Graph:
         )
     ids = {row.name: f"n{place}" for place, row in enumerate(summary.rows)}
     shades = _shades(summary) if cost else {}
-    boxes = [_box(row, ids[row.name], shades.get(row.name, 0.0), cost=cost) for row in summary.rows]
+    variants = summary.totals.variants
+    boxes = [
+        _box(row, ids[row.name], shades.get(row.name, 0.0), variants, cost=cost)
+        for row in summary.rows
+    ]
     return Graph(
         (_source(summary), *boxes, Box("output", "output", (), is_node=False)),
         tuple(_arrows(summary, ids)),
@@ -87,14 +98,14 @@ def _source(summary: Summary) -> Box:
     return Box("source", "source", tuple(x for x in lines if x), is_node=False)
 
 
-def _box(row: SummaryRow, own: str, shade: float, *, cost: bool) -> Box:
+def _box(row: SummaryRow, own: str, shade: float, variants: tuple[int, ...], *, cost: bool) -> Box:
     title = node_text(row.name)
     if row.chain is not None:
         title = row.name.removeprefix(f"{row.chain}/")
     return Box(
         id=own,
         title=title,
-        lines=tuple(_lines(row, title, cost=cost)),
+        lines=tuple(_lines(row, title, variants, cost=cost)),
         learns=bool(row.parameters or row.shared_with),
         draws=bool(row.draws),
         is_idle=row.runs == "on demand",
@@ -103,11 +114,11 @@ def _box(row: SummaryRow, own: str, shade: float, *, cost: bool) -> Box:
     )
 
 
-def _lines(row: SummaryRow, title: str, *, cost: bool) -> Iterator[str]:
+def _lines(row: SummaryRow, title: str, variants: tuple[int, ...], *, cost: bool) -> Iterator[str]:
     if row.stage.lower() != title.lower():
         yield row.stage
     if row.parameters:
-        yield f"learns {count_text(row.parameters)}"
+        yield f"learns {learned_text(row.parameters, variants)}{' variant' * bool(variants)}"
     if row.shared_with:
         yield f"learns with {', '.join(row.shared_with)}"
     each = {"record_keys": "random for each record", "key": "random for each batch"}

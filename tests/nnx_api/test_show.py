@@ -261,6 +261,59 @@ def test_variants_stand_side_by_side() -> None:
     ]
 
 
+def of_many(count: int) -> Any:
+    first, *others = (linear(*[half] * 6, size=8) for _ in range(count))
+    for other in others:
+        other.source = first.source
+    return Pipeline.variants([first, *others])
+
+
+@pytest.mark.parametrize(
+    ("count", "nodes", "left_out", "shown"),
+    [
+        (2, None, "", 2 * 6),
+        (12, None, "; the sink `half_5` alone: nodes=[…] shows others", 12),
+        (12, ["half_5"], "", 12),
+        (12, ["half_5", "half"], "; the first 6 of 12 variants: unstack() has the others", 6 * 2),
+        (
+            14,
+            None,
+            "; the sink `half_5` alone: nodes=[…] shows others"
+            "; the first 12 of 14 variants: unstack() has the others",
+            12,
+        ),
+        (3, [f"half_{i}" for i in range(1, 6)], "; the first 2 of 3 variants: unstack() has", 10),
+    ],
+)
+def test_a_sheet_of_many_variants_has_a_page_of_columns_and_says_what_it_leaves_out(
+    count: int, nodes: list[str] | None, left_out: str, shown: int
+) -> None:
+    sheet: Any = of_many(count).show(1, nodes=nodes)
+    title, *words = said(sheet)
+    assert title.startswith(f"1 record of epoch 0, from offset 0 on{left_out}")
+    assert bool(left_out) or title.endswith("on")
+    columns = [word for word in words if word.startswith(("source", "half"))]
+    assert (columns[0], len(columns)) == ("source", 1 + shown)
+    assert sheet.get_size_inches()[0] < 40
+    _, drawn = boxes_of(sheet)
+    assert drawn[0][1].x1 < sheet.bbox.x1
+
+
+def test_variants_of_variants_share_the_page_too() -> None:
+    inner = [of_many(3) for _ in range(5)]
+    for other in inner[1:]:
+        other.source = inner[0].source
+    title, *words = said(Pipeline.variants(inner).show(1, nodes=["half"]))
+    assert title.endswith("; the first 12 of 15 variants: unstack() has the others")
+    columns = [word for word in words if word.startswith("half")]
+    assert (len(columns), columns[0], columns[-1]) == (12, "half [0] [0]", "half [2] [3]")
+
+
+def test_columns_stand_in_the_order_in_which_nodes_run() -> None:
+    words = said(linear(half, half, half, size=8).show(1, nodes=["half_2", "half"]))
+    assert [word for word in words if word.startswith("half")] == ["half", "half_2"]
+
+
 def test_a_source_that_is_read_on_the_host_is_shown_and_read_on(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(12.0, dtype=np.float32))
     source: HostSource = HostSource(source=host.DiskSource({"x": tmp_path / "x.npy"}))

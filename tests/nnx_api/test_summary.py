@@ -142,6 +142,8 @@ def test_variants_are_counted_and_costed_together() -> None:
     assert str(found).startswith("2 variants of 10 records in batches of 5")
     (row,) = found.rows
     assert (row.parameters, row.bytes_out) == (2, 2 * 80)
+    assert " 1 in each" in str(found)
+    assert "<br/>learns 1 in each variant<br/>" in str(visual.draw(found))
     assert (row.flops or 0.0) + (found.source.flops or 0.0) == pytest.approx(
         found.totals.flops, rel=0.1
     )
