@@ -11,7 +11,7 @@ from .._summary._words import one_line
 from ._graph import Arrow, Box, Graph
 
 _FONT = "Helvetica,Arial,sans-serif"
-_ROOM = 40  # points
+_ROOM, _LETTER = 40, 7  # points
 _SHADE = "#e69f00"  # of the colours of Okabe and Ito, as are the others
 _LEARNS = "#0072b2"
 
@@ -28,7 +28,7 @@ def _lines(graph: Graph, direction: str, ground: str) -> Iterator[str]:
     yield f'    edge [fontname="{_FONT}", fontsize=10, arrowsize=0.7]'
     yield from (f"    {_box(box)}" for box in graph.boxes if box.group is None)
     groups = dict.fromkeys(box.group for box in graph.boxes if box.group is not None)
-    # To the right, where the words of arrows leave room: an arrow comes in over the boxes.
+    # The name stands to the right, where arrows leave room: one comes in over the boxes.
     margin = ", margin=16, labeljust=r" * (direction == "down")
     for place, group in enumerate(groups):
         yield f"    subgraph cluster_{place} {{"
@@ -37,8 +37,10 @@ def _lines(graph: Graph, direction: str, ground: str) -> Iterator[str]:
         yield "    }"
     of = {box.id: box.group for box in graph.boxes}
     for arrow in graph.arrows:
-        is_framed = of[arrow.start] is not None and of[arrow.start] == of[arrow.end]
-        yield f"    {_arrow(arrow, room=is_framed and direction == 'down')}"
+        group, room = of[arrow.start], 0
+        if group is not None and group == of[arrow.end] and direction == "down":
+            room = _ROOM + _LETTER * len(group)
+        yield f"    {_arrow(arrow, room)}"
 
 
 def _box(box: Box) -> str:
@@ -57,12 +59,12 @@ def _box(box: Box) -> str:
     return f"{box.id} [{', '.join(said)}]"
 
 
-def _arrow(arrow: Arrow, *, room: bool) -> str:
+def _arrow(arrow: Arrow, room: int) -> str:
     dashed = ", style=dashed" if arrow.is_idle else ""
     # A margin, or the words would lie on the line.
     cells = f"<TD>{_row(arrow.lines)}</TD>"
-    if room:  # to the right, where Graphviz lets words stand out of the frame around them
-        cells += f'<TD WIDTH="{_ROOM}"></TD>'
+    if room:  # to the right, where Graphviz lets words stand out of the frame, which has its name
+        cells += f'<TD WIDTH="{room}"></TD>'
     cell = f'<TABLE BORDER="0" CELLPADDING="3"><TR>{cells}</TR></TABLE>'
     return f"{arrow.start} -> {arrow.end} [label=<{cell}>{dashed}]"
 

@@ -1,6 +1,7 @@
 """A drawing shows what the summary says, in a language that is well formed whatever it is told."""
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -106,6 +107,33 @@ flowchart LR
 @pytest.mark.parametrize("direction", ["right", "down"])
 def test_dot_is_read_by_graphviz(facts: dp.Summary, direction: Any) -> None:
     dot(visual.draw(facts, direction=direction, cost=True).dot)
+
+
+@with_graphviz
+@pytest.mark.parametrize("direction", ["right", "down"])
+def test_no_line_lies_over_a_title(direction: Any) -> None:
+    nodes: dict[str, Any] = {"augmented": [same, noise, same], "other": same, "merge": same}
+    edges: dict[str, list[str]] = {"augmented": [], "other": [], "merge": ["augmented", "other"]}
+    pipeline = dp.Pipeline.from_dag(nodes=nodes, edges=edges, sink="merge")
+    svg = "{http://www.w3.org/2000/svg}"
+    drawn = visual.draw(dp.summary(pipeline, STREAM), direction=direction).svg()
+    root = ElementTree.fromstring(drawn)
+    places = {x.text: (float(x.attrib["x"]), float(x.attrib["y"])) for x in root.iter(f"{svg}text")}
+    lines = [xy for path in root.iter(f"{svg}path") for xy in points(path.attrib["d"])]
+    for title in ("source", "augmented"):
+        left, low = places[title]
+        over = [(x, y) for x, y in lines if 0 < x - left < 6 * len(title) and 0 < low - y < 12]
+        assert over == [], title
+
+
+def points(path: str) -> list[tuple[float, float]]:
+    """Points on the curves of a path of SVG."""
+    numbers = [float(x) for x in re.findall(r"-?[\d.]+", path)]
+    corners = np.reshape(numbers, (-1, 2))
+    t = np.linspace(0, 1, 50)[:, None]
+    weights = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
+    curves = [weights @ corners[at : at + 4] for at in range(0, len(corners) - 3, 3)]
+    return [(x, y) for curve in curves for x, y in curve.tolist()]
 
 
 def dot(text: str) -> str:
