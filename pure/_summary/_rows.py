@@ -19,8 +19,8 @@ class SummaryRow:
     - `stage`: the type of its stage, or the name of its function.
     - `predecessors`: the nodes whose outputs it is called with, in that order; none: the source.
     - `output`: the shapes and dtypes of what it puts out, `bytes_out` their bytes.
-    - `parameters`: how many numbers of it are learned, in all variants, in `parameter_bytes`. What a
-      node before it holds too is counted there, and `shared_with` names that node.
+    - `parameters`: how many numbers of it are learned, in all variants, in `parameter_bytes`. What
+      a node before it holds too is counted there, and `shared_with` names that node.
     - `stateful`: whether it writes what it holds beside its parameters.
     - `draws`: by what it draws: `"key"`, once a batch; `"record_keys"`, once a record; `"rngs"`,
       streams of its own.

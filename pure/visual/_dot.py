@@ -37,9 +37,9 @@ def _lines(graph: Graph, direction: str, ground: str) -> Iterator[str]:
         yield "    }"
     of = {box.id: box.group for box in graph.boxes}
     for arrow in graph.arrows:
-        group, room = of[arrow.start], 0
-        if group is not None and group == of[arrow.end] and direction == "down":
-            room = _ROOM + _LETTER * len(group)
+        frame, room = of[arrow.start], 0
+        if frame is not None and frame == of[arrow.end] and direction == "down":
+            room = _ROOM + _LETTER * len(frame)
         yield f"    {_arrow(arrow, room)}"
 
 
