@@ -241,6 +241,18 @@ def test_a_batch_that_runs_on_into_the_next_pass_follows_the_lengths_too() -> No
         assert in_a_row(seen) == in_a_row(counted(4, 7, 10, 3))
 
 
+def test_a_pass_that_ends_within_a_batch_that_reaches_into_it_is_refused() -> None:
+    with pipeline_of(passes_of(10, 1, 9), batch_size=4, remainder="carry") as pipeline:
+        for _ in range(2):
+            pipeline.step()
+        with pytest.raises(EOFError) as caught:
+            pipeline.step()
+    assert str(caught.value) == (
+        "A pass of the data set has ended after 1 records, within a batch that reaches into it "
+        'from the pass before; write remainder="drop" or "pad", by which no batch does.'
+    )
+
+
 def test_scans_follow_the_lengths_of_the_passes_and_read_each_once() -> None:
     lengths = 4, 6, 10, 2, 5
     expected = in_a_row(counted(*lengths))

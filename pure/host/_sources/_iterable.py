@@ -70,6 +70,7 @@ class IterableSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
         self._epoch: int | None = None  # that the pass is for, as soon as a loop has asked
         self._wanted: _Wanted | None = None
         self._start: int | None = None  # of a loop, which heeds an Ended itself
+        self._is_beyond = False  # whether it has come to the pass behind the one it starts in
 
     def expect(
         self, epoch: int, offset: int, until: int, *, is_end: bool, padding: int = 0
@@ -84,6 +85,7 @@ class IterableSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
         ids = checked_ids(ids)
         wanted, self._wanted = self._wanted, None
         self._start = None if wanted is None else wanted.offset
+        self._is_beyond = False
         filled: PyTree[np.ndarray] = buffers(self, len(ids)) if out is None else out
         leaves = jax.tree.leaves(filled)
         rows = self._rows(ids, wanted)
@@ -122,6 +124,7 @@ class IterableSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
             first = int(ids[start]) if start < end else 0
             if first <= before:  # as the last batch of an epoch may, that of a pass before
                 lap += 1
+                self._is_beyond = True
                 if lap == 1 and wanted is not None:
                     self._judge_end(wanted)
             if (padding := self._padding(lap, ids[start:end], wanted)) is not None:
@@ -177,6 +180,13 @@ class IterableSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
         if self._length is None and found:
             if self._start is None:
                 self.size = found
+            elif self._start > found and self._is_beyond:
+                told = (
+                    f"A pass of the data set has ended after {found} records, within a batch that "
+                    'reaches into it from the pass before; write remainder="drop" or "pad", by '
+                    "which no batch does."
+                )
+                return at_record(EOFError(told), found)
             elif self._start > found:
                 told = (
                     f"The data set has ended after {found} records, but was to go on at record "
