@@ -113,14 +113,19 @@ def columns_of(dataset: object) -> dict[str, AbstractColumn] | None:
         columns[str(name)] = column
     if not columns:
         raise ValueError("dataset is an empty dict; expected an array for each field.")
-    sizes = {name: column.size for name, column in columns.items()}
+    size_of({name: column.size for name, column in columns.items()})
+    return columns
+
+
+def size_of(sizes: Mapping[str, int]) -> int:
+    """How many records all of some fields have. **Errors:** ValueError where they differ."""
     if len({*sizes.values()}) > 1:
         told = ", ".join(f"`{name}` has {size}" for name, size in sizes.items())
         raise ValueError(
             f"The fields differ in their number of records: {told}. Give all of them the same "
             "records."
         )
-    return columns
+    return next(iter(sizes.values()))
 
 
 def _column(told: str, array: object) -> AbstractColumn | None:

@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 from ..._sources._host_source import AbstractHostSource, Ids, checked_ids
 from ..._sources._numbers import check_numeric, check_range, held_as
 from ..._text import listed, of_type
+from ._columns import size_of
 from ._in_parts import checked_threads, threads_beside
 from ._remade import Remade
 from ._shard import Shard
@@ -60,14 +61,7 @@ class DiskSource(Remade, AbstractHostSource[PyTree[np.ndarray]]):
             raise ValueError("files are an empty dict; expected a path for each field.")
         self._columns = {name: _Column(name, path) for name, path in fields.items()}
         self._is_bare = fields is not files
-        counts = {name: column.size for name, column in self._columns.items()}
-        if len({*counts.values()}) > 1:
-            told = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
-            raise ValueError(
-                f"The fields differ in their number of records: {told}. Give all of them the same "
-                "records."
-            )
-        self.size = next(iter(counts.values()))
+        self.size = size_of({name: column.size for name, column in self._columns.items()})
         self.element_spec = self._of({name: x.spec for name, x in self._columns.items()})
 
     def fetch(self, ids: Ids, out: PyTree[np.ndarray] | None = None) -> PyTree[np.ndarray]:

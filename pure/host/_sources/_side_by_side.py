@@ -76,7 +76,8 @@ class SideBySide:
             self._is_mapped[number] = True
 
     def _map(self, shard: Shard, offset: int) -> None:
-        assert _MMAP is not None
+        if _MMAP is None:
+            raise NoRoom
         at = np.frombuffer(self._range, np.uint8).ctypes.data + offset
         with shard.path.open("rb") as file:
             flags = mmap.MAP_SHARED | _FIXED
